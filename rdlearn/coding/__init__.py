@@ -1,0 +1,1 @@
+"""Integer tables, entropy coder, quantizers and the byte container."""
