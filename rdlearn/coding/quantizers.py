@@ -1,0 +1,293 @@
+"""Scalar quantizers for the columns of a table, designed together at one price of distortion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rdlearn.coding.integers import pack_integers, unpack_integers
+from rdlearn.coding.tables import MAX_SHIFT, IntegerTables, quantize_probabilities
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.kernels import quantization as kernels
+
+__all__ = ["ScalarQuantizers", "SortedColumns"]
+
+MAX_POINTS = 1024
+POINTS_PER_STEP = 32
+MIN_UNIFORM = 64
+# What an entry of a stored table takes, about.
+TABLE_BITS = 7.0
+LEAST = 2.0**-14
+MAX_ITER = 50
+TOLERANCE = 1e-6
+ESCAPE_BITS = 12.0
+# The largest saturated symbol still maps to a finite value.
+MAX_POINT = 1 << 40
+
+
+class SortedColumns:
+    """A sample, sorted column by column with running sums: any cell's count and mean in O(log n).
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_columns), float64
+    """
+
+    def __init__(self, values):
+        self.values = np.sort(values.T, axis=1)
+        self.prefix = np.zeros((values.shape[1], values.shape[0] + 1))
+        np.cumsum(self.values, axis=1, out=self.prefix[:, 1:])
+        self.square = np.einsum("ij,ij->i", self.values, self.values)
+
+    def columns(self):
+        """Iterate over (sorted values, running sums, sum of squares)."""
+        return zip(self.values, self.prefix, self.square, strict=True)
+
+
+@dataclass
+class _Design:
+    """A quantizer for one column and what it costs a sample: nats of rate, squared error."""
+
+    points: np.ndarray
+    low: int
+    shift: int
+    probabilities: np.ndarray
+    nats: float
+    error: float
+    n_iter: int
+
+    @property
+    def table_nats(self):
+        return TABLE_BITS * (self.points.size + self.probabilities.size) * np.log(2)
+
+
+def _design_column(y, prefix, square, slope):
+    """Best of the designs that apply to a sorted column; None where dropping it is best.
+
+    Counted in the comparison is what the table itself costs, shared among the samples.
+    """
+    step = float(np.sqrt(6.0 / slope))
+    n, best, least = y.size, None, slope * (square - prefix[-1] ** 2 / y.size)
+    ranges = [(0, n)]
+    if (y[-1] - y[0]) / step > MAX_POINTS - 2:
+        # Rare outliers may escape instead of stretching the table.
+        low, high = y[int(0.001 * (n - 1))], y[int(np.ceil(0.999 * (n - 1)))]
+        ranges.append((np.searchsorted(y, low, "left"), np.searchsorted(y, high, "right")))
+    for first, last in ranges:
+        inside, outside = y[first:last], n - (last - first)
+        escape = (outside + 0.5) / (n + 1.0)
+        cells = (inside[-1] - inside[0]) / step
+        designs = []
+        if cells <= MAX_POINTS - 2:
+            inner = square - _squares(y[:first]) - _squares(y[last:])
+            sums = prefix[first : last + 1] - prefix[first]
+            designs.append(_entropy_constrained(inside, sums, inner, slope, step))
+        if cells >= MIN_UNIFORM:
+            designs.extend(_uniform(inside, step))
+        for design in designs:
+            kept = design.nats - np.log1p(-escape)
+            escaped = -np.log(escape) + ESCAPE_BITS * np.log(2)
+            design.nats = (inside.size * kept + outside * escaped) / n
+            design.error = (inside.size * design.error + outside * step**2 / 12) / n
+            share = 1.0 - escape
+            weights = design.probabilities * (share / design.probabilities.sum())
+            design.probabilities = np.append(weights, escape)
+            objective = n * (design.nats + slope * design.error) + design.table_nats
+            if objective < least:
+                best, least = design, objective
+    return best
+
+
+def _entropy_constrained(y, prefix, square, slope, step):
+    points, p = np.empty(MAX_POINTS), np.empty(MAX_POINTS)
+    n_points, nats, error, n_iter = kernels.design(
+        y, prefix, square, slope, step, LEAST, MAX_ITER, TOLERANCE, points, p
+    )
+    units = np.rint(points[:n_points] * (POINTS_PER_STEP / step)).astype(np.int64)
+    units, place = np.unique(units, return_inverse=True)
+    return _Design(units, 0, 0, np.bincount(place, p[:n_points]), nats, error, n_iter)
+
+
+def _uniform(y, step):
+    """Uniform grids (one point at 0, symbols count steps) under coarser and coarser tables."""
+    low, high = (int(np.rint(v / step)) for v in (y[0], y[-1]))
+    error = _squares(y - np.rint(y / step) * step) / y.size
+    scale = max(float(y.std()), step) * np.sqrt(3.0) / np.pi
+    finest = ((high - low) // MAX_POINTS).bit_length()
+    for shift in range(finest, min(finest + 5, MAX_SHIFT + 1)):
+        size = ((high - low) >> shift) + 1
+        borders = (low + (np.arange(1, size) << shift) - 0.5) * step
+        edges = np.concatenate([[0], np.searchsorted(y, borders), [y.size]])
+        p = np.empty(size)
+        kernels.cell_probabilities(edges, y.size, float(y.mean()), scale, borders, LEAST, p)
+        nats = -np.diff(edges) @ np.log(p) / y.size + shift * np.log(2)
+        yield _Design(np.zeros(1, dtype=np.int64), low, shift, p, nats, error, 1)
+
+
+def _squares(values):
+    return float(values @ values)
+
+
+class ScalarQuantizers:
+    """Quantizers of the active columns, their integer tables, and both directions.
+
+    Column c has reconstruction points at `points * step / 32`, ascending; symbol s is the index
+    of a point, and counts steps past the last point (or before the first, negative) outside.
+    A column with a single point carries no information: it is dropped and decodes to 0.
+
+    Parameters
+    ----------
+    n_columns : int
+        Columns of the table, dropped ones included.
+    active : ndarray of int64, shape (n_active,)
+        Which columns are coded, ascending.
+    points : list of n_active int64 arrays, ascending
+    step : float
+    tables : IntegerTables with n_active columns
+    slope : float
+        Nats of rate a unit of squared error is worth when cells are decided; inf: nearest point.
+    """
+
+    def __init__(self, n_columns, active, points, step, tables, slope):
+        self.n_columns = int(n_columns)
+        self.active = np.asarray(active, dtype=np.int64)
+        self.size = np.array([len(p) for p in points], dtype=np.int64)
+        self.start = np.concatenate([[0], np.cumsum(self.size)]).astype(np.int64)
+        self.points = np.concatenate([np.zeros(0, np.int64), *points]).astype(np.int64)
+        self.step = float(step)
+        self.tables = tables
+        self.slope = float(slope)
+        self._check()
+        self._values = self.points * (self.step / POINTS_PER_STEP)
+        self._encoder = None
+
+    def _check(self):
+        inner = np.ones(self.points.size, dtype=bool)
+        inner[self.start[:-1][self.size > 0]] = False
+        for holds, what in (
+            (np.isfinite(self.step) and self.step > 0, "step"),
+            (self.slope > 0, "slope"),
+            (self.tables.n_columns == self.active.size == self.size.size, "number of columns"),
+            (np.all(self.size >= 1), "number of points"),
+            (np.all(np.abs(self.points) < MAX_POINT), "points' size"),
+            (np.all(np.diff(self.points, prepend=0)[inner] > 0), "points' order"),
+            (np.all(np.diff(self.active, prepend=-1) > 0), "order of columns"),
+            (np.all(self.active < self.n_columns), "column numbers"),
+        ):
+            if not holds:
+                raise CorruptStreamError(f"The quantizer's {what} is impossible.")
+
+    @classmethod
+    def design(cls, sample, slope):
+        """Entropy-constrained quantizers that minimise rate + slope * squared error.
+
+        Returns the quantizers and the most iterations a column took.
+        """
+        designs = [_design_column(*column, slope) for column in sample.columns()]
+        active = [c for c, d in enumerate(designs) if d is not None]
+        kept = [designs[c] for c in active]
+        tables = IntegerTables(
+            [d.low for d in kept],
+            [d.shift for d in kept],
+            [quantize_probabilities(d.probabilities) for d in kept],
+        )
+        step = np.sqrt(6.0 / slope)
+        quantizers = cls(len(designs), active, [d.points for d in kept], step, tables, slope)
+        return quantizers, max([d.n_iter for d in kept], default=1)
+
+    @classmethod
+    def fixed_rate(cls, sample, n_bits):
+        """Lloyd-Max quantizers of 2**n_bits points with a fixed-length code, for every column."""
+        n_levels = 1 << n_bits
+        spread = float(np.sqrt(max(sample.square.max() / sample.values.shape[1], 1e-300)))
+        step = spread * 2.0 ** (-n_bits)
+        points = []
+        for y, prefix, _ in sample.columns():
+            levels = np.empty(n_levels)
+            kernels.lloyd_max(y, prefix, n_levels, 100 * MAX_ITER, levels)
+            points.append(np.unique(np.rint(levels * (POINTS_PER_STEP / step)).astype(np.int64)))
+        n = len(points)
+        frequencies = np.append(np.full(n_levels, (1 << 14) >> n_bits), 0)
+        tables = IntegerTables(np.zeros(n), np.zeros(n), [frequencies] * n)
+        return cls(n, np.arange(n), points, step, tables, np.inf)
+
+    @staticmethod
+    def measure(sample, slope):
+        """(rate in nats, squared error) that `design` reaches on the sample, before rounding."""
+        nats = error = 0.0
+        for y, prefix, square in sample.columns():
+            design = _design_column(y, prefix, square, slope)
+            nats += design.nats if design else 0.0
+            error += design.error if design else square / y.size
+        return nats, error
+
+    def _encoder_arrays(self):
+        # Derived from what the decoder knows, so that a saved model stores nothing twice.
+        tables, n = self.tables, self.active.size
+        thresholds = np.full(self.points.size, np.inf)
+        low, high = np.full(n, -np.inf), np.full(n, np.inf)
+        jumps, origin, scale = [], np.zeros(n), np.zeros(n)
+        for c in range(n):
+            cell = slice(self.start[c], self.start[c + 1])
+            values, borders = self._values[cell], thresholds[cell]
+            nats = tables.bits[tables.start[c] : tables.start[c + 1]] * np.log(2)
+            if self.slope == np.inf:
+                borders[:-1] = (values[1:] + values[:-1]) / 2
+            elif values.size == 1:
+                low[c], high[c] = -self.step / 2, self.step / 2
+            else:
+                kernels.decision_thresholds(values, nats[:-1], self.slope, borders[:-1])
+                escape = nats[-1] + ESCAPE_BITS * np.log(2)
+                reach = np.sqrt(np.maximum(escape - nats[[0, -2]], 0.0) / self.slope)
+                low[c] = values[0] - max(reach[0], self.step / 2)
+                high[c] = values[-1] + max(reach[1], self.step / 2)
+            n_slots = 4 * values.size
+            origin[c] = values[0]
+            scale[c] = n_slots / max(values[-1] - values[0], self.step)
+            slots = origin[c] + np.arange(n_slots) / scale[c]
+            slots[0] = -np.inf
+            jumps.append(np.searchsorted(borders[:-1], slots, side="right").astype(np.int32))
+        jump_start = np.concatenate([[0], np.cumsum([len(j) for j in jumps])]).astype(np.int64)
+        jump = np.concatenate([np.zeros(0, np.int32), *jumps])
+        return (self.start, thresholds, jump, jump_start, origin, scale, low, high, self._values)
+
+    def quantize(self, y, out):
+        """Symbols (n_active, n) int32, into `out`, of the active columns y (n, n_active)."""
+        if self._encoder is None:
+            self._encoder = self._encoder_arrays()
+        kernels.quantize(y, *self._encoder, self.step, out)
+
+    def dequantize(self, symbols, dtype):
+        """Values (n, n_columns) of symbols (n_active, n)."""
+        out = np.zeros((symbols.shape[1], self.n_columns), dtype=dtype)
+        kernels.dequantize(symbols, self.start, self._values, self.step, self.active, out)
+        return out
+
+    def side_information_bits(self):
+        """Bits of the integer tables and points as they are stored in a model."""
+        state = {**self.tables.to_state(), "points": self.to_state()["points"]}
+        return 8 * sum(array.nbytes for array in state.values())
+
+    def to_state(self):
+        """Arrays and numbers that `from_state` turns back into the same quantizers."""
+        return {
+            "n_columns": self.n_columns,
+            "active": self.active,
+            "size": self.size.astype(np.uint16),
+            "points": np.frombuffer(pack_integers(self.points), dtype=np.uint8),
+            "step": self.step,
+            "slope": self.slope,
+            "tables": self.tables.to_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state):
+        size = np.asarray(state["size"], dtype=np.int64)
+        if size.ndim != 1:
+            raise CorruptStreamError("The quantizer's number of points is impossible.")
+        flat = unpack_integers(state["points"], int(size.sum()))
+        ends = np.cumsum(size)
+        points = [flat[end - n : end] for n, end in zip(size, ends, strict=True)]
+        tables = IntegerTables.from_state(state["tables"])
+        return cls(
+            state["n_columns"], state["active"], points, state["step"], tables, state["slope"]
+        )

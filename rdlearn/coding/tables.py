@@ -1,0 +1,238 @@
+"""Integer probability tables: what encoder and decoder share, frozen at the end of `fit`."""
+
+import numpy as np
+
+from rdlearn.coding.integers import pack_integers, unpack_integers
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.kernels import entropy_coding as kernels
+
+__all__ = ["IntegerTables", "quantize_probabilities"]
+
+TOTAL = 1 << kernels.PRECISION
+MAX_SIZE = 4096
+MAX_SHIFT = 50
+LOOKUP_BITS = 12
+
+
+def quantize_probabilities(probabilities):
+    """Integer frequencies that sum to 2**14, at least 1 each, near the given probabilities.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n,), n <= 2**14
+        Non-negative weights, not all zero; they need not sum to one.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+
+    Examples
+    --------
+    >>> quantize_probabilities([1, 1, 2]).tolist()
+    [4096, 4096, 8192]
+    """
+    weights = np.asarray(probabilities, dtype=np.float64)
+    exact = weights / weights.sum() * TOTAL
+    frequencies = np.maximum(np.rint(exact), 1).astype(np.int64)
+    while missing := TOTAL - int(frequencies.sum()):
+        # Give to (or take from) the symbols where one unit changes the code length most (least).
+        step = 1 if missing > 0 else -1
+        able = np.flatnonzero(frequencies + step >= 1)
+        gain = exact[able] * np.log1p(step / frequencies[able])
+        best = able[np.argsort(-gain, kind="stable")[: abs(missing)]]
+        frequencies[best] += step
+    return frequencies
+
+
+class IntegerTables:
+    """One table of integer frequencies a column, with an escape for what lies outside.
+
+    Column c holds `size[c]` buckets of 2**`shift[c]` consecutive integers from `low[c]` on;
+    the low bits within a bucket are sent raw. A value outside costs the escape symbol and one
+    to ten bytes. Frequencies sum to 2**14, so no probability is below 2**-14 and none is lost.
+
+    Parameters
+    ----------
+    low : array-like of int64, shape (n_columns,)
+    shift : array-like of int64, shape (n_columns,)
+    frequencies : list of n_columns integer arrays, shape (size + 1,)
+        The last entry is the escape; 0 there closes the table.
+    """
+
+    def __init__(self, low, shift, frequencies):
+        self.low = np.asarray(low, dtype=np.int64)
+        self.shift = np.asarray(shift, dtype=np.int64)
+        self.size = np.array([len(f) - 1 for f in frequencies], dtype=np.int64)
+        self.start = np.concatenate([[0], np.cumsum(self.size + 1)]).astype(np.int64)
+        flat = np.concatenate([np.zeros(0, np.int64), *frequencies]).astype(np.int64)
+        self.frequencies = flat
+        self._check()
+        cum = np.cumsum(flat) - flat - TOTAL * np.repeat(np.arange(self.n_columns), self.size + 1)
+        used = np.maximum(flat, 1)
+        self._encoder = (
+            flat.astype(np.uint64),
+            cum.astype(np.uint64),
+            (((1 << 46) + used - 1) // used).astype(np.uint64),
+        )
+        with np.errstate(divide="ignore"):
+            self.bits = kernels.PRECISION - np.log2(flat)
+        self._entries = (flat.astype(np.uint32) << np.uint32(16)) | cum.astype(np.uint32)
+        self._lookup = None
+
+    def _check(self):
+        n = self.n_columns
+        if self.shift.shape != (n,) or self.size.shape != (n,):
+            raise CorruptStreamError("The integer tables disagree about the number of columns.")
+        if np.any(self.size < 1) or np.any(self.size > MAX_SIZE):
+            raise CorruptStreamError(f"An integer table needs 1 to {MAX_SIZE} symbols.")
+        if np.any(self.shift < 0) or np.any(self.shift > MAX_SHIFT):
+            raise CorruptStreamError(f"An integer table's shift lies outside 0 to {MAX_SHIFT}.")
+        flat, ends = self.frequencies, self.start[1:] - 1
+        body = np.delete(flat, ends)
+        if np.any(body < 1) or np.any(flat < 0) or np.any(flat > TOTAL):
+            raise CorruptStreamError(f"An integer table has a frequency outside 1 to {TOTAL}.")
+        if n and np.any(np.add.reduceat(flat, self.start[:-1]) != TOTAL):
+            raise CorruptStreamError(f"The frequencies of an integer table do not sum to {TOTAL}.")
+
+    @classmethod
+    def fit(cls, symbols):
+        """Tables for an array of integers, one a column.
+
+        Parameters
+        ----------
+        symbols : array-like of integers, shape (n_samples, n_columns)
+            Any int64 values; none at all gives the one-symbol table {0}.
+        """
+        symbols = np.asarray(symbols)
+        if symbols.ndim != 2 or symbols.dtype.kind not in "iub":
+            raise ValueError(
+                f"symbols must be a 2-D array of integers, got shape {symbols.shape} and dtype "
+                f"{symbols.dtype}; quantize and reshape first."
+            )
+        low, shift, frequencies = [], [], []
+        for column in symbols.astype(np.int64).T:
+            column_low, column_shift, counts = _histogram(column)
+            low.append(column_low)
+            shift.append(column_shift)
+            escaped = max(len(column) - counts.sum(), 0.0)
+            frequencies.append(quantize_probabilities(np.append(counts, escaped) + 1e-9))
+        return cls(low, shift, frequencies)
+
+    @property
+    def n_columns(self):
+        return self.low.size
+
+    def code_length(self, symbols):
+        """Bits spent on each sample of symbols (n_columns, n); returns (n,) float64."""
+        out = np.zeros(symbols.shape[1])
+        kernels.code_length(symbols, self.low, self.size, self.shift, self.start, self.bits, out)
+        return out
+
+    def encode(self, symbols):
+        """Bytes of symbols (n_columns, n): eight states, words, then escapes read from the end."""
+        layout = (self.low, self.size, self.shift)
+        n_escapes = kernels.count_escapes(symbols, *layout)
+        pieces = 1 + -(-self.shift // kernels.PRECISION)
+        words = np.empty(int(pieces.sum()) * symbols.shape[1] + 1, dtype=np.uint16)
+        escapes = np.empty(10 * n_escapes, dtype=np.uint8)
+        states, first, used = kernels.encode(
+            symbols, *layout, self.start, *self._encoder, words, escapes
+        )
+        return b"".join(
+            (
+                states.astype("<u4").tobytes(),
+                words[first:].astype("<u2", copy=False).tobytes(),
+                escapes[:used].tobytes(),
+            )
+        )
+
+    def decode(self, payload, n):
+        """Inverse of `encode`: (n_columns, n) int64, or CorruptStreamError."""
+        head = 4 * kernels.N_LANES
+        if len(payload) < head:
+            raise CorruptStreamError(
+                f"A chunk holds {len(payload)} bytes and needs at least {head}: truncated."
+            )
+        raw = np.frombuffer(payload, dtype=np.uint8)
+        words = np.frombuffer(payload, "<u2", (len(payload) - head) // 2, head)
+        if self._lookup is None:
+            self._lookup = self._jump_tables()
+        out = np.empty((self.n_columns, n), dtype=np.int64)
+        status = kernels.decode(
+            raw,
+            head,
+            words.astype(np.uint16, copy=False),
+            self.low,
+            self.size,
+            self.shift,
+            self.start,
+            self._entries,
+            *self._lookup,
+            out,
+        )
+        if status != kernels.OK:
+            raise CorruptStreamError(
+                f"A chunk's entropy code is damaged ({_STATUS[status]}); fetch the stream again."
+            )
+        return out
+
+    def _jump_tables(self):
+        # About eight slots a symbol: small enough for the cache, rarely more than one step.
+        pieces, shifts = [], []
+        for c in range(self.n_columns):
+            frequencies = self.frequencies[self.start[c] : self.start[c + 1]]
+            bits = min(LOOKUP_BITS, int(8 * len(frequencies)).bit_length())
+            shifts.append(kernels.PRECISION - bits)
+            ends = np.cumsum(frequencies)
+            slots = np.arange(1 << bits) << shifts[-1]
+            pieces.append(np.searchsorted(ends, slots, side="right").astype(np.uint16))
+        start = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
+        flat = np.concatenate([np.zeros(0, np.uint16), *pieces])
+        return flat, start.astype(np.int64), np.array(shifts, dtype=np.int64)
+
+    def to_state(self):
+        """Arrays that `from_state` turns back into the same tables."""
+        return {
+            "low": self.low,
+            "shift": self.shift.astype(np.uint8),
+            "size": self.size.astype(np.uint16),
+            "frequencies": np.frombuffer(pack_integers(self.frequencies), dtype=np.uint8),
+        }
+
+    @classmethod
+    def from_state(cls, state):
+        size = np.asarray(state["size"], dtype=np.int64)
+        if size.ndim != 1 or np.any(size > MAX_SIZE):
+            raise CorruptStreamError("The integer tables' sizes are impossible.")
+        flat = unpack_integers(state["frequencies"], int((size + 1).sum()))
+        ends = np.cumsum(size + 1)
+        pieces = [flat[end - n - 1 : end] for n, end in zip(size, ends, strict=True)]
+        return cls(state["low"], state["shift"], pieces)
+
+
+_STATUS = {
+    kernels.OUT_OF_WORDS: "it ends too early",
+    kernels.BAD_STATE: "a coder state is impossible",
+    kernels.BAD_ESCAPE: "an escaped value runs out of its bytes",
+    kernels.LEFT_OVER: "bytes are left over",
+}
+
+
+def _histogram(column):
+    """(low, shift, counts) of a table that covers a column, or all but its rare outliers."""
+    if column.size == 0:
+        return 0, 0, np.ones(1)
+    low, high = int(column.min()), int(column.max())
+    if high - low >= MAX_SIZE:
+        low, high = (int(v) for v in np.quantile(column, [0.001, 0.999], method="nearest"))
+    # Past a thousand buckets a table costs more than its detail is worth: keep low bits raw.
+    shift = 0 if high - low < MAX_SIZE else ((high - low) >> 10).bit_length()
+    shift = min(shift, MAX_SHIFT)
+    size = min(((high - low) >> shift) + 1, MAX_SIZE)
+    delta = (column.astype(np.uint64) - np.uint64(low % (1 << 64))) >> np.uint64(shift)
+    inside = delta[delta < np.uint64(size)].astype(np.int64)
+    counts = np.bincount(inside, minlength=size).astype(np.float64)
+    # An entry takes at least 2**-14 of the probability; rarer ends are cheaper as escapes.
+    worth = np.flatnonzero(8 * counts >= column.size / (TOTAL * np.log(2)))
+    first, last = (worth[0], worth[-1]) if worth.size else (0, size - 1)
+    return low + (int(first) << shift), shift, counts[first : last + 1]

@@ -1,0 +1,40 @@
+"""Matrix products whose result for a row depends on that row alone.
+
+A BLAS product changes in the last bit with the number of rows and of threads, which flips
+symbols near a threshold. Here every output element is one sum in a fixed order, so one row
+or a million, one thread or many, give the same bits. Costs about 2.5 times a one-thread
+BLAS product (``benchmarks/pca_throughput.py``).
+"""
+
+from numba import njit
+
+from rdlearn.kernels import JIT
+
+__all__ = ["affine"]
+
+
+@njit(**JIT)
+def affine(x, center, weights, bias, out):
+    """out = (x - center) @ weights + bias, shapes (n, d), (d,), (d, k), (k,), (n, k)."""
+    n_rows, n_in = x.shape
+    n_out = weights.shape[1]
+    for i in range(n_rows):
+        row = out[i]
+        for c in range(n_out):
+            row[c] = bias[c]
+        # Four inputs a pass: one load and store of the accumulators for four products.
+        j = 0
+        while j + 4 <= n_in:
+            x0 = x[i, j] - center[j]
+            x1 = x[i, j + 1] - center[j + 1]
+            x2 = x[i, j + 2] - center[j + 2]
+            x3 = x[i, j + 3] - center[j + 3]
+            w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+            for c in range(n_out):
+                row[c] = (((row[c] + x0 * w0[c]) + x1 * w1[c]) + x2 * w2[c]) + x3 * w3[c]
+            j += 4
+        while j < n_in:
+            x0 = x[i, j] - center[j]
+            for c in range(n_out):
+                row[c] += x0 * weights[j, c]
+            j += 1
