@@ -33,10 +33,23 @@ class SortedColumns:
     """
 
     def __init__(self, values):
-        self.values = np.sort(values.T, axis=1)
-        self.prefix = np.zeros((values.shape[1], values.shape[0] + 1))
-        np.cumsum(self.values, axis=1, out=self.prefix[:, 1:])
-        self.square = np.einsum("ij,ij->i", self.values, self.values)
+        self._set(np.sort(values.T, axis=1))
+
+    def _set(self, columns):
+        self.values = columns
+        self.prefix = np.zeros((columns.shape[0], columns.shape[1] + 1))
+        np.cumsum(columns, axis=1, out=self.prefix[:, 1:])
+        self.square = np.einsum("ij,ij->i", columns, columns)
+
+    def thinned(self, most):
+        """At most `most` evenly spaced order statistics of each column, as a sample."""
+        n = self.values.shape[1]
+        if n <= most:
+            return self
+        sample = object.__new__(SortedColumns)
+        kept = ((np.arange(most) + 0.5) * (n / most)).astype(np.int64)
+        sample._set(np.ascontiguousarray(self.values[:, kept]))
+        return sample
 
     def columns(self):
         """Iterate over (sorted values, running sums, sum of squares)."""
@@ -111,14 +124,14 @@ def _uniform(y, step):
     """Uniform grids (one point at 0, symbols count steps) under coarser and coarser tables."""
     low, high = (int(np.rint(v / step)) for v in (y[0], y[-1]))
     error = _squares(y - np.rint(y / step) * step) / y.size
-    scale = max(float(y.std()), step) * np.sqrt(3.0) / np.pi
+    center, scale = float(y.mean()), max(float(y.std()), step) * np.sqrt(3.0) / np.pi
     finest = ((high - low) // MAX_POINTS).bit_length()
     for shift in range(finest, min(finest + 5, MAX_SHIFT + 1)):
         size = ((high - low) >> shift) + 1
         borders = (low + (np.arange(1, size) << shift) - 0.5) * step
         edges = np.concatenate([[0], np.searchsorted(y, borders), [y.size]])
         p = np.empty(size)
-        kernels.cell_probabilities(edges, y.size, float(y.mean()), scale, borders, LEAST, p)
+        kernels.cell_probabilities(edges, y.size, center, scale, borders, LEAST, p)
         nats = -np.diff(edges) @ np.log(p) / y.size + shift * np.log(2)
         yield _Design(np.zeros(1, dtype=np.int64), low, shift, p, nats, error, 1)
 
@@ -240,7 +253,7 @@ class ScalarQuantizers:
                 reach = np.sqrt(np.maximum(escape - nats[[0, -2]], 0.0) / self.slope)
                 low[c] = values[0] - max(reach[0], self.step / 2)
                 high[c] = values[-1] + max(reach[1], self.step / 2)
-            n_slots = 4 * values.size
+            n_slots = 8 * values.size
             origin[c] = values[0]
             scale[c] = n_slots / max(values[-1] - values[0], self.step)
             slots = origin[c] + np.arange(n_slots) / scale[c]

@@ -31,13 +31,14 @@ OK, OUT_OF_WORDS, BAD_STATE, BAD_ESCAPE, LEFT_OVER = range(5)
 
 
 @njit(inline="always")
-def _push(x, p, words, f, cum, reciprocal):
+def _push(x, p, words, s, freq, cum, reciprocal):
     # Branch-free renormalisation: always store, move the pointer only when needed.
+    f = freq[s]
     words[p - 1] = np.uint16(x & WORD_MASK)
     full = x >= (f << ROOM_BITS)
     p -= np.int64(full)
     x = x >> (np.uint64(full) << np.uint64(4))
-    return x + ((x * reciprocal) >> RECIPROCAL_BITS) * (TOTAL - f) + cum, p
+    return x + ((x * reciprocal[s]) >> RECIPROCAL_BITS) * (TOTAL - f) + cum[s], p
 
 
 @njit(inline="always")
@@ -77,14 +78,24 @@ def _bucket(value, low, size, shift):
     return np.int64(s) if inside else np.int64(size), delta
 
 
+@njit(inline="always")
+def _indices(row, low, size, shift, index):
+    """Table index of each value, `size` for an escape; returns the number of escapes."""
+    escapes = 0
+    for i in range(row.size):
+        s, _ = _bucket(row[i], low, size, shift)
+        index[i] = s
+        escapes += s == size
+    return escapes
+
+
 @njit(**JIT)
 def count_escapes(symbols, low, size, shift):
     """Number of values outside their column's table; symbols (n_columns, n)."""
+    index = np.empty(symbols.shape[1], np.uint32)
     total = 0
     for c in range(symbols.shape[0]):
-        for i in range(symbols.shape[1]):
-            s, _ = _bucket(symbols[c, i], low[c], size[c], shift[c])
-            total += s == size[c]
+        total += _indices(symbols[c], low[c], size[c], shift[c], index)
     return total
 
 
@@ -99,46 +110,36 @@ def encode(symbols, low, size, shift, start, freq, cum, reciprocal, words, escap
     e = 0
     lanes = np.full(N_LANES, STATE_LOW)
     full = n // N_LANES * N_LANES
-    index = np.empty(N_LANES, np.int64)
+    index = np.empty(n, np.uint32)
     for c in range(n_columns - 1, -1, -1):
         lo, count, k, base = low[c], size[c], shift[c], start[c]
         f, a, r = freq[base:], cum[base:], reciprocal[base:]
-        top = n - 1
-        bottom = full if k == 0 else 0
-        for i in range(top, bottom - 1, -1):
+        row = symbols[c]
+        # Escapes are written apart, so that the loop over the states stays free of branches.
+        if _indices(row, lo, count, k, index):
+            for i in range(n - 1, -1, -1):
+                if index[i] == count:
+                    _, delta = _bucket(row[i], lo, count, k)
+                    e = _write_escape(delta, escapes, e)
+        for i in range(n - 1, (full if k == 0 else 0) - 1, -1):
             lane = i & LANE_MASK
-            s, delta = _bucket(symbols[c, i], lo, count, k)
-            if s == count:
-                e = _write_escape(delta, escapes, e)
-            else:
+            if k != 0 and index[i] != count:
+                _, delta = _bucket(row[i], lo, count, k)
                 lanes[lane], p = _push_low_bits(lanes[lane], p, words, delta, k)
-            lanes[lane], p = _push(lanes[lane], p, words, f[s], a[s], r[s])
+            lanes[lane], p = _push(lanes[lane], p, words, index[i], f, a, r)
         if k != 0:
             continue
         x0, x1, x2, x3 = lanes[0], lanes[1], lanes[2], lanes[3]
         x4, x5, x6, x7 = lanes[4], lanes[5], lanes[6], lanes[7]
         for i in range(full - N_LANES, -1, -N_LANES):
-            for j in range(N_LANES - 1, -1, -1):
-                s, delta = _bucket(symbols[c, i + j], lo, count, k)
-                index[j] = s
-                if s == count:
-                    e = _write_escape(delta, escapes, e)
-            s = index[7]
-            x7, p = _push(x7, p, words, f[s], a[s], r[s])
-            s = index[6]
-            x6, p = _push(x6, p, words, f[s], a[s], r[s])
-            s = index[5]
-            x5, p = _push(x5, p, words, f[s], a[s], r[s])
-            s = index[4]
-            x4, p = _push(x4, p, words, f[s], a[s], r[s])
-            s = index[3]
-            x3, p = _push(x3, p, words, f[s], a[s], r[s])
-            s = index[2]
-            x2, p = _push(x2, p, words, f[s], a[s], r[s])
-            s = index[1]
-            x1, p = _push(x1, p, words, f[s], a[s], r[s])
-            s = index[0]
-            x0, p = _push(x0, p, words, f[s], a[s], r[s])
+            x7, p = _push(x7, p, words, index[i + 7], f, a, r)
+            x6, p = _push(x6, p, words, index[i + 6], f, a, r)
+            x5, p = _push(x5, p, words, index[i + 5], f, a, r)
+            x4, p = _push(x4, p, words, index[i + 4], f, a, r)
+            x3, p = _push(x3, p, words, index[i + 3], f, a, r)
+            x2, p = _push(x2, p, words, index[i + 2], f, a, r)
+            x1, p = _push(x1, p, words, index[i + 1], f, a, r)
+            x0, p = _push(x0, p, words, index[i], f, a, r)
         lanes[0], lanes[1], lanes[2], lanes[3] = x0, x1, x2, x3
         lanes[4], lanes[5], lanes[6], lanes[7] = x4, x5, x6, x7
     return lanes, p, e

@@ -22,17 +22,19 @@ def affine(x, center, weights, bias, out):
         row = out[i]
         for c in range(n_out):
             row[c] = bias[c]
-        # Four inputs a pass: one load and store of the accumulators for four products.
+        # Eight inputs a pass: one load and store of the accumulators for eight products.
         j = 0
-        while j + 4 <= n_in:
-            x0 = x[i, j] - center[j]
-            x1 = x[i, j + 1] - center[j + 1]
-            x2 = x[i, j + 2] - center[j + 2]
-            x3 = x[i, j + 3] - center[j + 3]
+        while j + 8 <= n_in:
+            x0, x1 = x[i, j] - center[j], x[i, j + 1] - center[j + 1]
+            x2, x3 = x[i, j + 2] - center[j + 2], x[i, j + 3] - center[j + 3]
+            x4, x5 = x[i, j + 4] - center[j + 4], x[i, j + 5] - center[j + 5]
+            x6, x7 = x[i, j + 6] - center[j + 6], x[i, j + 7] - center[j + 7]
             w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+            w4, w5, w6, w7 = weights[j + 4], weights[j + 5], weights[j + 6], weights[j + 7]
             for c in range(n_out):
-                row[c] = (((row[c] + x0 * w0[c]) + x1 * w1[c]) + x2 * w2[c]) + x3 * w3[c]
-            j += 4
+                half = (((row[c] + x0 * w0[c]) + x1 * w1[c]) + x2 * w2[c]) + x3 * w3[c]
+                row[c] = (((half + x4 * w4[c]) + x5 * w5[c]) + x6 * w6[c]) + x7 * w7[c]
+            j += 8
         while j < n_in:
             x0 = x[i, j] - center[j]
             for c in range(n_out):

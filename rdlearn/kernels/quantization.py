@@ -7,7 +7,14 @@ from numba import njit
 
 from rdlearn.kernels import JIT
 
-__all__ = ["cell_probabilities", "decision_thresholds", "dequantize", "design", "lloyd_max", "quantize"]
+__all__ = [
+    "cell_probabilities",
+    "decision_thresholds",
+    "dequantize",
+    "design",
+    "lloyd_max",
+    "quantize",
+]
 
 # Symbols saturate here: far beyond any table, and small enough for 32-bit arithmetic.
 MAX_SYMBOL = 1 << 30
@@ -187,8 +194,9 @@ def lloyd_max(y, prefix, n_levels, max_iter, points):
 
 
 @njit(**JIT)
-def quantize(y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, high, points,
-             step, out):
+def quantize(
+    y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, high, points, step, out
+):
     """Symbols (n_columns, n) int32 of y (n, n_columns).
 
     Inside [low, high] a symbol is the index of its point, found from a jump table and the
@@ -201,17 +209,19 @@ def quantize(y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, 
         size = borders.size
         first, last = points[start[c]], points[start[c + 1] - 1]
         origin, scale, bottom, top = jump_low[c], jump_scale[c], low[c], high[c]
-        n_slots = table.size
+        end = table.size - 1.0
         row = out[c]
         for i in range(n):
             v = np.float64(y[i, c])
             if v >= bottom and v <= top:
                 slot = (v - origin) * scale
-                slot = min(max(slot, 0.0), n_slots - 1.0)
-                s = np.int64(table[np.int64(slot)])
-                # The last border is +inf, so the walk ends inside the table.
+                slot = min(max(slot, 0.0), end)
+                s = np.uint32(table[np.uint32(slot)])
+                # One step without a branch, since which half of a slot a value falls in is
+                # a coin toss; the last border is +inf, so the walk ends inside the table.
+                s += np.uint32(v >= borders[s])
                 while v >= borders[s]:
-                    s += 1
+                    s += np.uint32(1)
                 row[i] = s
             elif v > top:
                 row[i] = size - 1 + _steps((v - last) / step)

@@ -1,0 +1,288 @@
+"""Codecs with real bytes: symbols, integer tables and the container behind one interface."""
+
+import contextlib
+import hashlib
+import io
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from rdlearn import _persistence
+from rdlearn.base import BaseCodec
+from rdlearn.coding import container
+from rdlearn.exceptions import CorruptStreamError
+
+__all__ = ["DiscreteCodec"]
+
+# Values of the table a default chunk holds at most, which bounds the memory of a chunk.
+CHUNK_VALUES = 1 << 22
+
+
+class DiscreteCodec(BaseCodec):
+    """A codec whose code is integers under frozen tables.
+
+    A subclass supplies `_quantize` (rows to symbols), `_dequantize` (symbols to codes), `_decode`
+    (codes to rows), `_tables` and `_decoder_state`.
+    """
+
+    def _quantize(self, X):
+        """Symbols (n_symbols, n_samples) of validated X."""
+        raise NotImplementedError
+
+    def _dequantize(self, symbols, dtype):
+        """Codes (n_samples, n_components) of symbols."""
+        raise NotImplementedError
+
+    def _decode(self, Z):
+        """Reconstruction of validated codes Z, in their dtype."""
+        raise NotImplementedError
+
+    @property
+    def _tables(self):
+        """The IntegerTables of the symbols."""
+        raise NotImplementedError
+
+    def _decoder_state(self):
+        """Everything the decoder uses, for the fingerprint in each stream."""
+        raise NotImplementedError
+
+    def transform(self, X):
+        """Code of each row: the values the decoder sees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), dtype of X
+            A row's code does not depend on the other rows.
+        """
+        return self._transform(self._check_input(X))
+
+    def _transform(self, X):
+        return self._dequantize(self._quantize(X), X.dtype)
+
+    def inverse_transform(self, Z):
+        """Reconstruction of codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X_hat : ndarray of shape (n_samples, n_features), dtype of Z
+        """
+        return self._decode(self._validate_code(Z))
+
+    def _reconstruct(self, X):
+        return self._decode(self._transform(X))
+
+    def _rate_samples(self, X):
+        return self._tables.code_length(self._quantize(X))
+
+    @property
+    def fingerprint(self):
+        """Eight bytes that tell this decoder from any other; every stream carries them."""
+        state = {"class": type(self).__name__, **self._decoder_state()}
+        return hashlib.blake2b(_persistence.pack(state), digest_size=8).digest()
+
+    def compress(self, X, *, chunk_rows=None):
+        """Compress a table to bytes.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+        chunk_rows : int, default=None
+            Rows of a chunk, the unit that can be decoded alone, at 40 bytes of fixed cost each.
+            None takes the most a chunk can hold.
+
+        Returns
+        -------
+        bytes
+            `decompress` gives ``inverse_transform(transform(X))``, bit for bit.
+        """
+        file = io.BytesIO()
+        self.compress_to(X, file, chunk_rows=chunk_rows)
+        return file.getvalue()
+
+    def compress_to(self, X, file, *, chunk_rows=None):
+        """Compress a table to a file, chunk by chunk, in memory that its length does not change.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            A memory-mapped array is read a chunk at a time.
+        file : str, path-like or binary file object
+            A path is written whole or not at all.
+        chunk_rows : int, default=None
+            As for `compress`.
+        """
+        check_is_fitted(self)
+        if not hasattr(X, "shape"):
+            X = np.asarray(X)
+        if len(X.shape) != 2 or X.shape[0] == 0:
+            # One place words the complaint.
+            self._validate(X)
+        most = max(1, container.MAX_CHUNK // max(1, self._tables.n_columns))
+        if chunk_rows is None:
+            chunk_rows = min(most, max(1, CHUNK_VALUES // self.n_features_in_))
+        elif not 1 <= chunk_rows <= most:
+            raise ValueError(
+                f"chunk_rows={chunk_rows!r} must lie between 1 and {most} for this codec."
+            )
+        rows = X.iloc if hasattr(X, "iloc") else X
+        first = self._validate(rows[:1])
+        header = container.Header(
+            codec=type(self).__name__,
+            fingerprint=self.fingerprint,
+            n_rows=X.shape[0],
+            n_features=self.n_features_in_,
+            chunk_rows=int(chunk_rows),
+            dtype=first.dtype,
+        )
+        with _open_for_writing(file) as out:
+            out.write(header.to_bytes())
+            for number in range(header.n_chunks):
+                start, count = header.rows_of(number)
+                chunk = self._validate(rows[start : start + count])
+                symbols = self._quantize(chunk.astype(header.dtype, copy=False))
+                out.write(container.chunk_bytes(number, self._tables.encode(symbols)))
+
+    def decompress(self, data, *, rows=None, as_frame=False):
+        """Reconstruction from the bytes of `compress`.
+
+        Parameters
+        ----------
+        data : bytes-like
+        rows : slice, default=None
+            Rows wanted; only their chunks are read and checked.
+        as_frame : bool, default=False
+            Return a DataFrame with the column names and dtypes seen in `fit`; integer columns
+            are rounded. Row labels are not part of a stream.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features), dtype of the compressed table; or DataFrame
+
+        Raises
+        ------
+        CorruptStreamError
+            The stream is damaged, truncated, or was written by another model.
+        """
+        file = io.BytesIO(data)
+        header = self._read_header(file)
+        wanted = range(header.n_rows)[slice(None) if rows is None else _checked_slice(rows)]
+        # From the smallest to the largest row wanted, whichever way the slice runs.
+        ends = (wanted[0], wanted[-1]) if wanted else (0, -1)
+        low, high = min(ends), max(ends) + 1
+        out = np.empty((high - low, header.n_features), dtype=header.dtype)
+        for start, part in self._decode_chunks(file, header, low, high):
+            first, last = max(start, low), min(start + len(part), high)
+            out[first - low : last - low] = part[first - start : last - start]
+        if wanted and wanted.step < 0:
+            out = out[::-1]
+        out = np.ascontiguousarray(out[:: abs(wanted.step)])
+        return self._as_frame(out) if as_frame else out
+
+    def decompress_from(self, file, *, as_frame=False):
+        """Iterate over the reconstruction of a compressed file, chunk by chunk.
+
+        Parameters
+        ----------
+        file : str, path-like or seekable binary file object
+        as_frame : bool, default=False
+            As for `decompress`.
+
+        Yields
+        ------
+        ndarray of shape (chunk_rows, n_features), or DataFrame
+        """
+        with _open_for_reading(file) as stream:
+            header = self._read_header(stream)
+            for _, part in self._decode_chunks(stream, header, 0, header.n_rows):
+                yield self._as_frame(part) if as_frame else part
+
+    def _read_header(self, file):
+        check_is_fitted(self)
+        header = container.read_header(file)
+        if header.codec != type(self).__name__ or header.fingerprint != self.fingerprint:
+            raise CorruptStreamError(
+                f"The stream was written by another model ({header.codec}, fingerprint "
+                f"{header.fingerprint.hex()}) than this {type(self).__name__} "
+                f"({self.fingerprint.hex()}); load the model it was compressed with."
+            )
+        symbols = header.chunk_rows * self._tables.n_columns
+        if header.n_features != self.n_features_in_ or symbols > container.MAX_CHUNK:
+            raise CorruptStreamError("The stream's header does not fit the model's shape.")
+        # Every chunk takes bytes, so the declared rows are bounded by the bytes that are there.
+        position = file.tell()
+        present = file.seek(0, io.SEEK_END) - position
+        file.seek(position)
+        if header.n_chunks * container.LEAST_CHUNK > present:
+            raise CorruptStreamError(
+                f"The stream declares {header.n_rows} rows in {header.n_chunks} chunks but holds "
+                f"only {present} bytes: truncated."
+            )
+        return header
+
+    def _decode_chunks(self, file, header, low, high):
+        """Yield (first row, rows) of the chunks that hold rows low to high."""
+        chunks = range(low // header.chunk_rows, -(-high // header.chunk_rows))
+        for number, payload in container.read_chunks(file, header, chunks):
+            start, count = header.rows_of(number)
+            symbols = self._tables.decode(payload, count)
+            yield start, self._decode(self._dequantize(symbols, header.dtype))
+
+    def _as_frame(self, X):
+        import pandas as pd
+
+        frame = pd.DataFrame(X, columns=self._column_names())
+        for name, kind in zip(frame.columns, getattr(self, "feature_dtypes_", []), strict=False):
+            frame[name] = _restore_dtype(frame[name], kind)
+        return frame
+
+    def _column_names(self):
+        if hasattr(self, "feature_names_in_"):
+            return self.feature_names_in_
+        return [f"x{j}" for j in range(self.n_features_in_)]
+
+
+def _restore_dtype(column, kind):
+    """A column of floats in the dtype it had: integers rounded and kept in range."""
+    import pandas as pd
+
+    dtype = pd.api.types.pandas_dtype(kind)
+    if pd.api.types.is_bool_dtype(dtype):
+        return (column >= 0.5).astype(dtype)
+    if pd.api.types.is_integer_dtype(dtype):
+        limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+        # The largest 64-bit integers are no floats; stay at the last float below.
+        top = np.nextafter(np.float64(limits.max), 0) if limits.bits == 64 else limits.max
+        return np.clip(np.rint(column.astype(np.float64)), limits.min, top).astype(dtype)
+    return column.astype(dtype)
+
+
+def _checked_slice(rows):
+    if not isinstance(rows, slice):
+        raise TypeError(f"rows={rows!r} must be a slice, such as slice(100, 200), or None.")
+    return rows
+
+
+@contextlib.contextmanager
+def _open_for_writing(file):
+    if hasattr(file, "write"):
+        yield file
+    else:
+        with _persistence.whole_file(file) as out:
+            yield out
+
+
+@contextlib.contextmanager
+def _open_for_reading(file):
+    if hasattr(file, "read"):
+        yield file
+    else:
+        with open(file, "rb") as stream:
+            yield stream

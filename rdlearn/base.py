@@ -1,0 +1,375 @@
+"""The contract of every codec, written once, and the registry that `load` needs.
+
+Data flow: X -> validate -> `_reconstruct` -> distortion, X -> `_rate_samples` -> bits; a
+subclass supplies those two, `_fit`, `transform` and `inverse_transform`.
+"""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from rdlearn import _persistence
+from rdlearn._sklearn import Interval, fit_context
+from rdlearn._version import __version__
+from rdlearn.coding.quantizers import ScalarQuantizers
+from rdlearn.distortions import Distortion, get_distortion
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.information import bits_to_nats
+
+__all__ = ["BaseCodec", "load"]
+
+# Statistics of the residual are taken on at most this many training values, evenly spaced.
+MAX_RESIDUALS = 1 << 25
+_REGISTRY = {}
+
+
+class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A lossy codec as a scikit-learn transformer: code, rate, distortion, description length.
+
+    Rates are in bits a sample, summed over the code; distortions in the distortion's own unit,
+    summed over features; `score` in nats a sample.
+    """
+
+    _parameter_constraints: dict = {
+        "beta": [Interval(Real, 0, None, closed="neither")],
+        "distortion": [str, Distortion],
+        "standardize": ["boolean"],
+        "resolution": [None, Interval(Real, 0, None, closed="neither"), "array-like"],
+        "data_range": [None, Interval(Real, 0, None, closed="neither")],
+        "target_rate": [None, Interval(Real, 0, None, closed="neither")],
+        "target_distortion": [None, Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+    }
+    # Fitted state that `save` keeps besides the public attributes ending in "_".
+    _saved = ("_history",)
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _REGISTRY[cls.__name__] = cls
+
+    # What a subclass supplies.
+
+    def _fit(self, X):
+        """Learn from validated X; sets `beta_`, `n_iter_`, `_history` and the codec itself."""
+        raise NotImplementedError
+
+    def _reconstruct(self, X):
+        """Reconstruction of validated X whose distortion the rate pays for."""
+        raise NotImplementedError
+
+    def _rate_samples(self, X):
+        """Bits of each row of validated X."""
+        raise NotImplementedError
+
+    # The contract.
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the codec from a table.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Finite numbers, at least two rows. float32 is kept, all else becomes float64.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit_checked(self._begin(X, reset=True))
+
+    def _fit_checked(self, X):
+        self._fit(X)
+        self._describe_residual(X)
+        return self
+
+    def _begin(self, X, reset):
+        """Validate a training table and note what `decompress` and `score` need of it."""
+        frame = X if hasattr(X, "columns") and hasattr(X, "dtypes") else None
+        X = self._validate(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        if reset:
+            if frame is not None:
+                self.feature_dtypes_ = [str(kind) for kind in frame.dtypes]
+            elif hasattr(self, "feature_dtypes_"):
+                del self.feature_dtypes_
+            self.distortion_ = get_distortion(self.distortion)
+            if self.standardize and self.distortion_.name not in UNIT_FREE:
+                raise ValueError(
+                    f"standardize=True does not go with distortion={self.distortion_.name!r}, "
+                    "whose values are fixed; use standardize=False."
+                )
+            if self.target_rate is not None and self.target_distortion is not None:
+                raise ValueError(
+                    f"target_rate={self.target_rate} and target_distortion="
+                    f"{self.target_distortion} are both given; keep one and set the other to None."
+                )
+        self.distortion_.check(X, getattr(self, "feature_names_in_", None))
+        return X
+
+    def _validate(self, X, reset=False, ensure_min_samples=1):
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            ensure_min_samples=ensure_min_samples,
+        )
+
+    def _validate_code(self, Z):
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=[np.float64, np.float32], order="C", input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but this {type(self).__name__} has codes of "
+                f"{self._n_features_out}; pass what transform returned."
+            )
+        return Z
+
+    def _check_input(self, X):
+        check_is_fitted(self)
+        return self._validate(X)
+
+    def _units(self):
+        """Divisor of each feature that puts a residual in the distortion's units."""
+        return self.scale_ if self.standardize else np.ones(self.n_features_in_)
+
+    def _describe_residual(self, X):
+        self.resolution_ = self._learn_resolution(X)
+        step = -(-X.size // MAX_RESIDUALS)
+        X = X[::step]
+        units = self._units()
+        x, x_hat = X / units, self._reconstruct(X) / units
+        self.distortion_per_feature_ = self.distortion_.per_feature(x, x_hat)
+        if self.distortion_.has_noise_model:
+            self.noise_scale_ = self.distortion_.fit_scale(x, x_hat)
+        per_feature = float(np.mean(self._rate_samples(X))) / self.n_features_in_
+        if not 0.01 <= per_feature <= 16:
+            warnings.warn(
+                f"The code takes {per_feature:.3g} bits per feature, outside 0.01 to 16: "
+                f"beta={self.beta_:.3g} does not suit the units of these data. Set target_rate "
+                "to the bits per sample you can spend, or change beta.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def _learn_resolution(self, X):
+        if self.resolution is not None:
+            given = np.asarray(self.resolution, dtype=np.float64)
+            if given.ndim > 1 or given.size not in (1, X.shape[1]) or not np.all(given > 0):
+                raise ValueError(
+                    f"resolution={self.resolution!r} must be a positive number, or one for each "
+                    f"of the {X.shape[1]} features."
+                )
+            return np.broadcast_to(given, X.shape[1]).copy()
+        resolution = np.ones(X.shape[1])
+        for j, column in enumerate(X.T):
+            column = column.astype(np.float64)
+            gaps = np.diff(np.sort(column))
+            gaps = gaps[gaps > 0]
+            if gaps.size:
+                resolution[j] = max(gaps.min(), 1e-6 * column.std())
+        return resolution
+
+    @property
+    def history_(self):
+        """DataFrame of rate_bits, distortion and objective (nats), a row for each step of fit."""
+        import pandas as pd
+
+        return pd.DataFrame(self._history)
+
+    def reconstruct(self, X):
+        """Reconstruction whose distortion the rate pays for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), dtype of X
+        """
+        return self._reconstruct(self._check_input(X))
+
+    def rate_samples(self, X):
+        """Information in the code of each sample, in bits, summed over the code.
+
+        Headers and the model's own tables are not part of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        return self._rate_samples(self._check_input(X))
+
+    def rate(self, X):
+        """Mean of `rate_samples`: bits per sample, a float."""
+        return float(np.mean(self.rate_samples(X)))
+
+    def distortion_samples(self, X):
+        """Loss of each sample, summed over features, in the distortion's unit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        X = self._check_input(X)
+        self.distortion_.check(X, getattr(self, "feature_names_in_", None))
+        units = self._units()
+        return self.distortion_.samples(X / units, self._reconstruct(X) / units)
+
+    def mean_distortion(self, X):
+        """Mean of `distortion_samples`, a float."""
+        return float(np.mean(self.distortion_samples(X)))
+
+    def score(self, X, y=None):
+        """Description length of a sample in nats, negated: higher is better.
+
+        Minus the rate, plus the log probability that the distortion's noise model (of scale
+        `noise_scale_`) gives to the cell of width `resolution_` around each value. Comparable
+        across beta, bottleneck size and distortion, on the same data and resolution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float, at most 0
+        """
+        X = self._check_input(X)
+        if not self.distortion_.has_noise_model:
+            raise ValueError(
+                f"distortion={self.distortion_.name!r} has no noise model, hence no description "
+                "length; compare models with rdlearn.model_selection.rd_scorer(slope=...)."
+            )
+        self.distortion_.check(X, getattr(self, "feature_names_in_", None))
+        units = self._units()
+        x, x_hat = X / units, self._reconstruct(X) / units
+        mass = self.distortion_.log_mass(x, x_hat, self.noise_scale_, self.resolution_ / units)
+        nats = bits_to_nats(float(np.mean(self._rate_samples(X))))
+        return float(np.mean(mass.sum(axis=1))) - nats
+
+    def psnr_db(self, X):
+        """Peak signal-to-noise ratio in dB, 10 log10(data_range**2 / mean squared error).
+
+        Needs the parameter `data_range` (largest minus smallest possible value).
+        """
+        X = self._check_input(X)
+        if self.data_range is None:
+            raise ValueError(
+                "psnr_db needs data_range=None replaced by the difference between the largest "
+                "and the smallest possible value (255 for 8-bit images)."
+            )
+        error = np.mean((X - self._reconstruct(X)).astype(np.float64) ** 2)
+        with np.errstate(divide="ignore"):
+            return float(20 * np.log10(self.data_range) - 10 * np.log10(error))
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    # Persistence.
+
+    def save(self, path):
+        """Write the fitted codec to a file of arrays and JSON, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+        """
+        check_is_fitted(self)
+        _persistence.write(path, self._to_state())
+
+    def _to_state(self):
+        params = self.get_params(deep=False)
+        fitted = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in params
+            and (name in self._saved or (name.endswith("_") and name[0] != "_"))
+        }
+        return {
+            "class": type(self).__name__,
+            "version": __version__,
+            "params": {name: _to_plain(value) for name, value in params.items()},
+            "fitted": {name: _to_plain(value) for name, value in fitted.items()},
+        }
+
+    def _check_state(self):
+        """Raise CorruptStreamError where the loaded attributes contradict each other."""
+
+
+UNIT_FREE = {"squared_error", "absolute_error"}
+
+
+def _to_plain(value):
+    if isinstance(value, Distortion):
+        return {"__distortion__": value.name, "constants": value.constants()}
+    if isinstance(value, ScalarQuantizers):
+        return {"__quantizers__": value.to_state()}
+    return value
+
+
+def _from_plain(value):
+    if isinstance(value, dict) and "__distortion__" in value:
+        kind = type(get_distortion(value["__distortion__"]))
+        return kind(**value["constants"])
+    if isinstance(value, dict) and "__quantizers__" in value:
+        return ScalarQuantizers.from_state(value["__quantizers__"])
+    return value
+
+
+def load(path):
+    """Read a codec that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    A fitted codec of the class that was saved.
+
+    Raises
+    ------
+    CorruptStreamError
+        The file is damaged, is no model file, or names a codec this version does not know.
+    OSError
+        The file cannot be read.
+    """
+    state = _persistence.read(path)
+    try:
+        codec = _REGISTRY[state["class"]](
+            **{name: _from_plain(value) for name, value in state["params"].items()}
+        )
+        for name, value in state["fitted"].items():
+            if name not in codec._saved and (name[0] == "_" or name[-1] != "_"):
+                raise CorruptStreamError(f"The model file sets the unknown attribute {name!r}.")
+            setattr(codec, name, _from_plain(value))
+        codec._validate_params()
+        check_is_fitted(codec)
+        codec._check_state()
+    except CorruptStreamError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        raise CorruptStreamError(
+            f"{path} does not describe a codec that rdlearn {__version__} can load "
+            f"({type(error).__name__}: {error})."
+        ) from None
+    return codec

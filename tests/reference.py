@@ -1,0 +1,150 @@
+"""Naive float64 oracles, independent of rdlearn: slow, plain, and in nats."""
+
+import decimal
+import itertools
+import math
+
+import numpy as np
+from scipy import integrate, optimize, stats
+
+
+def entropy(probabilities):
+    """Entropy of one distribution."""
+    return -sum(p * math.log(p) for p in probabilities if p > 0)
+
+
+def reverse_water_filling(variances, distortion):
+    """Level and R(D) of independent Gaussians, the level found by bisection."""
+    low, high = 0.0, max(variances)
+    for _ in range(200):
+        level = (low + high) / 2
+        if sum(min(level, v) for v in variances) < distortion:
+            low = level
+        else:
+            high = level
+    return high, sum(0.5 * math.log(v / high) for v in variances if v > high)
+
+
+def blahut_arimoto(pmf, distortion_matrix, beta, n_iter):
+    """Rate, distortion and a lower bound on min R + beta D, after plain iterations.
+
+    Rows of the matrix are source letters, columns are reproduction letters.
+    """
+    pmf = np.asarray(pmf, dtype=np.float64)
+    distortion_matrix = np.asarray(distortion_matrix, dtype=np.float64)
+    kernel = np.exp(-beta * distortion_matrix)
+    output = np.full(kernel.shape[1], 1 / kernel.shape[1])
+    for _ in range(n_iter):
+        partition = kernel @ output
+        growth = (pmf / partition) @ kernel
+        output = output * growth
+    partition = kernel @ output
+    joint = pmf[:, np.newaxis] * output * kernel / partition[:, np.newaxis]
+    marginal = joint.sum(axis=0)
+    occurs = joint > 0
+    independent = np.outer(pmf, marginal)
+    rate = np.sum(joint[occurs] * np.log(joint[occurs] / independent[occurs]))
+    distortion = np.sum(joint * distortion_matrix)
+    # Dual: for any output, the objective is at least this (Berger 1971, theorem 2.5.3).
+    lower = -np.sum(pmf * np.log(partition)) - np.log(np.max((pmf / partition) @ kernel))
+    return rate, distortion, lower
+
+
+def markov_rows(n_bits, q):
+    """All rows of a stationary symmetric binary chain, and their probabilities."""
+    rows = np.array(list(itertools.product([0, 1], repeat=n_bits)))
+    probabilities = []
+    for row in rows:
+        probability = 0.5
+        for before, after in zip(row[:-1], row[1:], strict=True):
+            probability *= q if before != after else 1 - q
+        probabilities.append(probability)
+    return rows, np.array(probabilities)
+
+
+def hamming_matrix(rows):
+    """Number of differing bits between every two rows."""
+    return (rows[:, np.newaxis, :] != rows[np.newaxis, :, :]).sum(axis=2).astype(np.float64)
+
+
+def entry_loss(name, x, p, a=1.0, b=1.0):
+    """Loss of one number, straight from the definition; 0 times an infinite price is 0."""
+    if name == "squared_error":
+        return (x - p) ** 2
+    if name == "absolute_error":
+        return abs(x - p)
+    if name == "hamming":
+        weights = ((a, (1 - x) * p), (b, x * (1 - p)))
+        return sum(price * weight for price, weight in weights if weight != 0)
+    terms = ((x, p), (1 - x, 1 - p))
+    return sum(-w * (math.log(q) if q > 0 else -math.inf) for w, q in terms if w != 0)
+
+
+def central_difference(loss, x_hat, step):
+    """Derivative of a scalar loss by every entry of x_hat, one entry at a time."""
+    gradient = np.empty(x_hat.shape)
+    for index in np.ndindex(x_hat.shape):
+        up, down = x_hat.copy(), x_hat.copy()
+        up[index] += step
+        down[index] -= step
+        gradient[index] = (loss(up) - loss(down)) / (2 * step)
+    return gradient
+
+
+def log_normal_cell(e, sigma, r):
+    """ln(Phi((e + r/2) / sigma) - Phi((e - r/2) / sigma)) by adaptive quadrature of the density.
+
+    The density is divided by its largest value in the cell, so nothing underflows, and the
+    integral is taken from there as far as the integrand exceeds exp(-45).
+    """
+    reach = [(r / 2 - abs(e)) / sigma, (r / 2 + abs(e)) / sigma]
+    near = max(-reach[0], 0.0)  # where the density is largest
+    total = 0.0
+    for length in [r / sigma] if near > 0 else reach:
+        end = min(length, 45 / max(near, 4.5))
+        total += integrate.quad(
+            lambda v: math.exp(-v * (near + v / 2)), 0, end, epsabs=0, epsrel=1e-13
+        )[0]
+    return -near * near / 2 - 0.5 * math.log(2 * math.pi) + math.log(total)
+
+
+def log_laplace_cell(e, scale, r):
+    """ln(F(e + r/2) - F(e - r/2)) of the Laplace law, as that difference, in 80 digits."""
+    with decimal.localcontext(prec=80, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX):
+        e, scale, r = -abs(decimal.Decimal(e)), decimal.Decimal(scale), decimal.Decimal(r)
+        low, high = (e - r / 2) / scale, (e + r / 2) / scale
+        mass = (high.exp() if high < 0 else 2 - (-high).exp()) / 2 - low.exp() / 2
+        return float(mass.ln())
+
+
+def log_continuous_bernoulli_cell(x, p, r):
+    """ln of the share of p^x (1 - p)^(1 - x) on [0, 1] that lies within r/2 of x, by quadrature."""
+
+    def density(v):
+        return p**v * (1 - p) ** (1 - v)
+
+    low, high = max(x - r / 2, 0.0), min(x + r / 2, 1.0)
+    inside = integrate.quad(density, low, high, epsabs=0, epsrel=1e-12)[0]
+    return math.log(inside / integrate.quad(density, 0, 1, epsabs=0, epsrel=1e-12)[0])
+
+
+def hamming_log_likelihood(x, x_hat, a, b, s):
+    """ln P(x | x_hat) summed over entries, each normalised by summing over both values of x."""
+    total = 0.0
+    for value, reproduced in zip(np.ravel(x), np.ravel(x_hat), strict=True):
+        weights = {v: math.exp(-s * entry_loss("hamming", v, reproduced, a, b)) for v in (0, 1)}
+        total += math.log(weights[int(value)] / (weights[0] + weights[1]))
+    return total
+
+
+def best_location_scale(law, residual):
+    """Scale of greatest likelihood of scipy.stats.norm or laplace, found numerically."""
+    law = getattr(stats, law)
+    spread = np.log(np.abs(residual).mean())
+    found = optimize.minimize_scalar(
+        lambda t: -law.logpdf(residual, scale=math.exp(t)).sum(),
+        bounds=(spread - 3, spread + 3),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return math.exp(found.x)
