@@ -4,12 +4,13 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn._discrete import DiscreteCodec
+from rdlearn._moments import Moments, RowSample
 from rdlearn._sklearn import Interval, fit_context
-from rdlearn._training import search_beta
+from rdlearn._threads import one_blas_thread
+from rdlearn._training import best_slope, local_price, search_beta
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats, nats_to_bits
@@ -18,9 +19,6 @@ from rdlearn.kernels.products import affine
 __all__ = ["PCACodec"]
 
 BLOCK_ROWS = 1024
-# partial_fit keeps a random sample of this many values to design its quantizers on.
-SAMPLE_VALUES = 1 << 24
-SAMPLE_ROWS = 1 << 16
 # Rows on which a distortion other than squared error is measured during the search.
 SEARCH_VALUES = 1 << 21
 # Order statistics of each component that the search of a target looks at.
@@ -148,10 +146,11 @@ class PCACodec(DiscreteCodec):
     def _fit(self, X):
         self._partial = None
         self._check_targets(X)
-        moments = _Moments(X.shape[1])
-        moments.update(X, keep_scatter=X.shape[0] >= X.shape[1])
-        self._set_transform(moments, X)
-        self._design(X)
+        with one_blas_thread():
+            moments = Moments(X.shape[1])
+            moments.update(X, keep_scatter=X.shape[0] >= X.shape[1])
+            lost = self._set_transform(moments, X)
+        self._design(X, lost)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -182,14 +181,16 @@ class PCACodec(DiscreteCodec):
             )
         X = self._begin(X, reset=partial is None)
         if partial is None:
-            self._partial = partial = _PartialSample(X.shape[1], X.dtype, self.random_state)
-        partial.update(X)
+            self._partial = partial = RowSample(X.shape[1], X.dtype, self.random_state)
+        with one_blas_thread():
+            partial.update(X)
         sample = partial.rows
         if len(sample) < 2:
             raise ValueError("partial_fit got 1 sample in all; pass at least 2 in the first call.")
         self._check_targets(sample)
-        self._set_transform(partial.moments, sample)
-        self._design(sample)
+        with one_blas_thread():
+            lost = self._set_transform(partial.moments, sample)
+        self._design(sample, lost)
         self._describe_residual(sample)
         return self
 
@@ -208,6 +209,7 @@ class PCACodec(DiscreteCodec):
             )
 
     def _set_transform(self, moments, X):
+        """Mean, units and principal axes; returns the variance outside the kept components."""
         self.n_samples_seen_ = moments.count
         self.mean_ = moments.mean
         deviation = np.sqrt(moments.squares / moments.count)
@@ -230,10 +232,15 @@ class PCACodec(DiscreteCodec):
         largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
         self.components_ = axes * np.where(largest < 0, -1.0, 1.0)[:, None]
         self.explained_variance_ = np.maximum(variance[: self.n_components_], 0.0)
+        total = float(np.sum(moments.squares / units**2)) / moments.count
+        return max(total - float(self.explained_variance_.sum()), 0.0)
 
-    def _design(self, X):
+    def _design(self, X, lost):
         """Choose the price and freeze quantizers and tables."""
-        sample = SortedColumns(self._project(X.astype(np.float64, copy=False)))
+        scores = np.empty((len(X), self.n_components_))
+        weights = np.ascontiguousarray((self.components_ / self._units()).T)
+        affine(X, self.mean_, weights, np.zeros(self.n_components_), scores)
+        sample = SortedColumns(scores)
         self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
         if self.n_bits is not None:
             self.quantizers_ = ScalarQuantizers.fixed_rate(sample, self.n_bits)
@@ -245,7 +252,11 @@ class PCACodec(DiscreteCodec):
         # Squared error is the one distortion whose price is the slope of the cells.
         direct = self.distortion_.name == "squared_error"
         if direct:
-            measure = self._direct_measure(sample, thin, X)
+
+            def measure(slope):
+                nats, error = ScalarQuantizers.measure(thin, slope)
+                return nats_to_bits(nats), error + lost
+
         else:
 
             def measure(slope):
@@ -255,24 +266,12 @@ class PCACodec(DiscreteCodec):
         bounds = self._slope_bounds()
         if self.target_rate is not None or self.target_distortion is not None:
             slope = self._meet_target(sample, X, measure, bounds)
-            self.beta_ = slope if direct else _local_price(measure, slope)
+            self.beta_ = slope if direct else local_price(measure, slope)
         else:
             self.beta_ = float(self.beta)
-            slope = self.beta_ if direct else _best_slope(measure, self.beta_, bounds)
+            slope = self.beta_ if direct else best_slope(measure, self.beta_, bounds)
         self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
         self._remember(self.beta_, *self._measure(few))
-
-    def _direct_measure(self, sample, thin, X):
-        # Squared error in the code adds to what lies outside the kept components.
-        rows = (X - self.mean_) / self._units()
-        total = float(np.einsum("ij,ij->", rows, rows)) / len(X)
-        outside = max(total - float(sample.square.sum()) / len(X), 0.0)
-
-        def measure(slope):
-            nats, error = ScalarQuantizers.measure(thin, slope)
-            return nats_to_bits(nats), error + outside
-
-        return measure
 
     def _slope_bounds(self):
         # From no bit at all to about 20 bits for the component of largest variance.
@@ -288,7 +287,13 @@ class PCACodec(DiscreteCodec):
         best, best_reached = None, -np.inf
         for _ in range(8):
             goals = {"target_rate" if by_rate else "target_distortion": goal}
-            slope, tried = search_beta(measure, start, bounds, **goals)
+            try:
+                slope, tried = search_beta(measure, start, bounds, **goals)
+            except ValueError:
+                if goal == target:
+                    raise
+                # The corrected goal fell off the end of the range: keep what was reached.
+                break
             for step in tried:
                 self._remember(*step)
             self.quantizers_, _ = ScalarQuantizers.design(sample, slope)
@@ -322,13 +327,6 @@ class PCACodec(DiscreteCodec):
             self._history, (rate_bits, distortion, objective, beta), strict=True
         ):
             self._history[name].append(value)
-
-    def _project(self, X, columns=slice(None)):
-        """Scores of the named components, in X's dtype, row by row the same."""
-        weights = (self.components_[columns] / self._units()).T
-        out = np.empty((len(X), weights.shape[1]), dtype=X.dtype)
-        affine(X, *_cast(X.dtype, self.mean_, weights, np.zeros(out.shape[1])), out)
-        return out
 
     def _quantize(self, X):
         active = self.quantizers_.active
@@ -379,82 +377,3 @@ class PCACodec(DiscreteCodec):
 
 def _cast(dtype, *arrays):
     return tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays)
-
-
-def _best_slope(measure, beta, bounds):
-    """Price of squared error in the cells at which bits and the named distortion cost least."""
-
-    def objective(log_slope):
-        rate_bits, distortion = measure(float(np.exp(log_slope)))
-        return bits_to_nats(rate_bits) + beta * distortion
-
-    # Losses that threshold have more than one dip: look at a grid before refining.
-    grid = np.arange(np.log(bounds[0]), np.log(bounds[1]), np.log(4.0))
-    values = [objective(point) for point in grid]
-    best = int(np.argmin(values))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(
-        objective, bounds=(low, high), method="bounded", options={"xatol": 0.05}
-    )
-    return float(np.exp(found.x if found.fun <= values[best] else grid[best]))
-
-
-def _local_price(measure, slope):
-    """-dR/dD in nats at a slope, by central differences wide enough to span symbols."""
-    (rate_low, loss_low), (rate_high, loss_high) = measure(slope / 1.2), measure(slope * 1.2)
-    fall = loss_low - loss_high
-    return bits_to_nats(rate_high - rate_low) / fall if fall > 0 else slope
-
-
-class _Moments:
-    """Mean, squares and scatter matrix of rows seen so far (Chan, Golub & LeVeque 1983)."""
-
-    def __init__(self, n_features):
-        self.count = 0
-        self.mean = np.zeros(n_features)
-        self.squares = np.zeros(n_features)
-        self.scatter = None
-
-    def update(self, X, keep_scatter=True):
-        if keep_scatter and self.scatter is None:
-            self.scatter = np.zeros((X.shape[1], X.shape[1]))
-        block_rows = max(BLOCK_ROWS, (1 << 20) // X.shape[1])
-        for start in range(0, len(X), block_rows):
-            rows = X[start : start + block_rows].astype(np.float64)
-            center = rows.mean(axis=0)
-            rows -= center
-            count = self.count + len(rows)
-            shift = center - self.mean
-            weight = self.count * len(rows) / count
-            self.squares += np.einsum("ij,ij->j", rows, rows) + weight * shift**2
-            if keep_scatter:
-                self.scatter += rows.T @ rows + weight * np.outer(shift, shift)
-            self.mean = self.mean + shift * (len(rows) / count)
-            self.count = count
-
-
-class _PartialSample:
-    """Moments of all rows of a stream, and a uniform random sample of the rows themselves."""
-
-    def __init__(self, n_features, dtype, random_state):
-        seed = np.random.RandomState(random_state) if random_state is None else random_state
-        if hasattr(seed, "randint"):
-            seed = seed.randint(2**31 - 1)
-        self.seed = int(seed)
-        self.moments = _Moments(n_features)
-        self.capacity = int(np.clip(SAMPLE_VALUES // n_features, BLOCK_ROWS, SAMPLE_ROWS))
-        self.rows = np.empty((0, n_features), dtype=dtype)
-        self.priority = np.empty(0, dtype=np.uint64)
-
-    def update(self, X):
-        # A row's priority depends on its number alone, not on how the stream is cut.
-        block, skip = divmod(self.moments.count, 4)
-        draws = np.random.Philox(key=self.seed, counter=block).random_raw(skip + len(X))
-        priority = draws[skip:]
-        self.moments.update(X)
-        rows = np.concatenate([self.rows, X.astype(self.rows.dtype, copy=False)])
-        priority = np.concatenate([self.priority, priority])
-        if len(rows) > self.capacity:
-            kept = np.sort(np.argpartition(priority, self.capacity)[: self.capacity])
-            rows, priority = rows[kept], priority[kept]
-        self.rows, self.priority = rows, priority

@@ -1,8 +1,11 @@
-"""The search of beta for a target rate or distortion."""
+"""Searches over the price of distortion: for a target, and for the best cells at a price."""
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
-__all__ = ["search_beta"]
+from rdlearn.information import bits_to_nats
+
+__all__ = ["best_slope", "local_price", "search_beta"]
 
 MAX_STEPS = 60
 WINDOW = 0.995
@@ -71,3 +74,28 @@ def search_beta(measure, start, bounds, *, target_rate=None, target_distortion=N
             unsafe = beta
         beta = float(np.sqrt(safe * unsafe))
     return safe, tried
+
+
+def best_slope(measure, beta, bounds):
+    """Price of squared error in the cells at which bits and the named distortion cost least."""
+
+    def objective(log_slope):
+        rate_bits, distortion = measure(float(np.exp(log_slope)))
+        return bits_to_nats(rate_bits) + beta * distortion
+
+    # Losses that threshold have more than one dip: look at a grid before refining.
+    grid = np.arange(np.log(bounds[0]), np.log(bounds[1]), np.log(4.0))
+    values = [objective(point) for point in grid]
+    best = int(np.argmin(values))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(
+        objective, bounds=(low, high), method="bounded", options={"xatol": 0.05}
+    )
+    return float(np.exp(found.x if found.fun <= values[best] else grid[best]))
+
+
+def local_price(measure, slope):
+    """-dR/dD in nats at a slope, by central differences wide enough to span symbols."""
+    (rate_low, loss_low), (rate_high, loss_high) = measure(slope / 1.2), measure(slope * 1.2)
+    fall = loss_low - loss_high
+    return bits_to_nats(rate_high - rate_low) / fall if fall > 0 else slope
