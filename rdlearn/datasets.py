@@ -118,7 +118,7 @@ def gaussian_source(variances=None, covariance=None):
     variances : array-like of shape (n_features,), default=None
         Variances of independent features, finite and non-negative.
     covariance : array-like of shape (n_features, n_features), default=None
-        Covariance, symmetric and positive definite. With neither argument: 40 independent
+        Covariance, symmetric and positive semidefinite. With neither argument: 40 independent
         features with standard deviations ``2 exp(-k / 2)``, k from 0 to 39.
 
     Returns
@@ -141,9 +141,8 @@ def gaussian_source(variances=None, covariance=None):
         draw = partial(_draw_independent, np.sqrt(variances))
     else:
         covariance = np.array(covariance, dtype=np.float64)
-        variances = _eigenvalues(covariance)
-        # Unlike eigenvectors, the Cholesky factor is unique: the same draws on every machine.
-        draw = partial(_draw_correlated, np.linalg.cholesky(covariance))
+        variances, root = _eigenvalues_and_root(covariance)
+        draw = partial(_draw_correlated, root)
     rate_bits = partial(gaussian_rate_bits, variances)
     return Source("gaussian", len(variances), "squared_error", "exact", draw, rate_bits)
 
@@ -341,17 +340,21 @@ def _check_n_features(n_features):
         raise ValueError(f"n_features must be at least 1, got {n_features}.")
 
 
-def _eigenvalues(covariance):
+def _eigenvalues_and_root(covariance):
     if covariance.ndim != 2 or not covariance.shape[0] == covariance.shape[1] > 0:
         raise ValueError(f"covariance must be a square matrix, got shape {covariance.shape}.")
     symmetric = np.allclose(covariance, covariance.T, rtol=1e-10, atol=0.0)
     if not symmetric or not np.all(np.isfinite(covariance)):
         raise ValueError("covariance must be symmetric and finite.")
-    eigenvalues = np.linalg.eigvalsh(covariance)
+    eigenvalues, axes = np.linalg.eigh(covariance)
     # The relative margin is the rounding error of the eigenvalues.
-    if eigenvalues[0] <= len(covariance) * np.finfo(np.float64).eps * eigenvalues[-1]:
-        raise ValueError(f"covariance must be positive definite, got eigenvalue {eigenvalues[0]}.")
-    return eigenvalues
+    if eigenvalues[0] < -len(covariance) * np.finfo(np.float64).eps * eigenvalues[-1]:
+        raise ValueError(
+            f"covariance must be positive semidefinite, got eigenvalue {eigenvalues[0]}."
+        )
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    # Unlike eigenvectors, the symmetric root is unique: the same draws on every machine.
+    return eigenvalues, (axes * np.sqrt(eigenvalues)) @ axes.T
 
 
 def _draw_independent(scales, rng, n_samples):
