@@ -2,8 +2,8 @@
 A DataFrame into a small file and back
 ======================================
 
-Eight correlated sensors, a hundred thousand rows, one byte a reading to spend instead of eight:
-fit under a rate target, write the model and the compressed rows, and read any rows back as a
+Eight correlated sensors, a valve and a counter, a hundred thousand rows, two bits a reading to
+spend: fit under a rate target, write the model and the compressed rows, and read any rows back as a
 DataFrame with the columns and dtypes of the original.
 """
 
@@ -27,7 +27,7 @@ frame["valve_open"] = np.sin(time / 3000) > 0
 frame["counter"] = (time // 50).astype(np.int32)
 
 # Columns of different units: measure the loss in standard deviations of each.
-codec = PCACodec(standardize=True, target_rate=8 * frame.shape[1]).fit(frame)
+codec = PCACodec(standardize=True, target_rate=2 * frame.shape[1]).fit(frame)
 
 with tempfile.TemporaryDirectory() as folder:
     model, stream = Path(folder) / "sensors.rdl", Path(folder) / "sensors.rd"
