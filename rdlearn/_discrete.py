@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -57,6 +58,15 @@ class DiscreteCodec(BaseCodec):
         -------
         Z : ndarray of shape (n_samples, n_components), dtype of X
             A row's code does not depend on the other rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from rdlearn import PCACodec
+        >>> X = load_digits().data
+        >>> codec = PCACodec(n_components=8, target_rate=20).fit(X)
+        >>> codec.transform(X).shape
+        (1797, 8)
         """
         return self._transform(self._check_input(X))
 
@@ -73,6 +83,11 @@ class DiscreteCodec(BaseCodec):
         Returns
         -------
         X_hat : ndarray of shape (n_samples, n_features), dtype of Z
+
+        Raises
+        ------
+        ValueError
+            Z does not have the columns of a code of this model.
         """
         return self._decode(self._validate_code(Z))
 
@@ -85,6 +100,7 @@ class DiscreteCodec(BaseCodec):
     @property
     def fingerprint(self):
         """Eight bytes that tell this decoder from any other; every stream carries them."""
+        check_is_fitted(self)
         state = {"class": type(self).__name__, **self._decoder_state()}
         return hashlib.blake2b(_persistence.pack(state), digest_size=8).digest()
 
@@ -102,6 +118,11 @@ class DiscreteCodec(BaseCodec):
         -------
         bytes
             `decompress` gives ``inverse_transform(transform(X))``, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            X is not what `transform` takes, or `chunk_rows` is out of range.
         """
         file = io.BytesIO()
         self.compress_to(X, file, chunk_rows=chunk_rows)
@@ -118,6 +139,11 @@ class DiscreteCodec(BaseCodec):
             A path is written whole or not at all.
         chunk_rows : int, default=None
             As for `compress`.
+
+        Raises
+        ------
+        ValueError
+            As for `compress`; a chunk read late may be the one that is refused.
         """
         check_is_fitted(self)
         if not hasattr(X, "shape"):
@@ -128,9 +154,10 @@ class DiscreteCodec(BaseCodec):
         most = max(1, container.MAX_CHUNK // max(1, self._tables.n_columns))
         if chunk_rows is None:
             chunk_rows = min(most, max(1, CHUNK_VALUES // self.n_features_in_))
-        elif not 1 <= chunk_rows <= most:
+        elif not (isinstance(chunk_rows, Integral) and 1 <= chunk_rows <= most):
             raise ValueError(
-                f"chunk_rows={chunk_rows!r} must lie between 1 and {most} for this codec."
+                f"chunk_rows={chunk_rows!r} must be an integer between 1 and {most} for this "
+                "codec; None takes the most."
             )
         rows = X.iloc if hasattr(X, "iloc") else X
         first = self._validate(rows[:1])
@@ -170,13 +197,26 @@ class DiscreteCodec(BaseCodec):
         ------
         CorruptStreamError
             The stream is damaged, truncated, or was written by another model.
+        TypeError
+            `rows` is not a slice.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from rdlearn import PCACodec
+        >>> X = load_digits().data
+        >>> codec = PCACodec(target_rate=20).fit(X)
+        >>> blob = codec.compress(X, chunk_rows=100)
+        >>> codec.decompress(blob, rows=slice(150, 160)).shape
+        (10, 64)
         """
         file = io.BytesIO(data)
         header = self._read_header(file)
         wanted = range(header.n_rows)[slice(None) if rows is None else _checked_slice(rows)]
         # From the smallest to the largest row wanted, whichever way the slice runs.
-        ends = (wanted[0], wanted[-1]) if wanted else (0, -1)
-        low, high = min(ends), max(ends) + 1
+        low = high = 0
+        if wanted:
+            low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
         out = np.empty((high - low, header.n_features), dtype=header.dtype)
         for start, part in self._decode_chunks(file, header, low, high):
             first, last = max(start, low), min(start + len(part), high)
@@ -198,6 +238,11 @@ class DiscreteCodec(BaseCodec):
         Yields
         ------
         ndarray of shape (chunk_rows, n_features), or DataFrame
+
+        Raises
+        ------
+        CorruptStreamError
+            As for `decompress`, as soon as the iteration gets there.
         """
         with _open_for_reading(file) as stream:
             header = self._read_header(stream)
@@ -239,8 +284,9 @@ class DiscreteCodec(BaseCodec):
         import pandas as pd
 
         frame = pd.DataFrame(X, columns=self._column_names())
-        for name, kind in zip(frame.columns, getattr(self, "feature_dtypes_", []), strict=False):
-            frame[name] = _restore_dtype(frame[name], kind)
+        # By position: names may repeat.
+        for j, kind in enumerate(getattr(self, "feature_dtypes_", [])):
+            frame.isetitem(j, _restore_dtype(frame.iloc[:, j], kind))
         return frame
 
     def _column_names(self):

@@ -1,44 +1,63 @@
-"""What a table larger than memory leaves behind: exact moments and a uniform sample of rows."""
+"""What a table leaves behind: exact moments, a uniform sample of rows, the grid of its values."""
 
 import numpy as np
 
-__all__ = ["Moments", "RowSample"]
+__all__ = ["Moments", "RowSample", "check_range", "smallest_gaps"]
 
 BLOCK_VALUES = 1 << 20
 SAMPLE_VALUES = 1 << 24
 SAMPLE_ROWS = 1 << 16
 LEAST_ROWS = 1024
+# Far enough from overflow for fourth powers, and for reconstructions far outside the table.
+LARGEST = {np.dtype(np.float32): 1e25, np.dtype(np.float64): 1e75}
 
 
 class Moments:
-    """Mean, squares and scatter matrix of rows seen so far (Chan, Golub & LeVeque 1983)."""
+    """Mean, squares and scatter matrix of rows seen so far (Chan, Golub & LeVeque 1983).
+
+    Squares and scatter are sums about the mean; divide by `count` for variances.
+    """
 
     def __init__(self, n_features):
         self.count = 0
-        self.mean = np.zeros(n_features)
+        self.origin = np.zeros(n_features)
+        self.offset = np.zeros(n_features)
         self.squares = np.zeros(n_features)
         self.scatter = None
 
+    @property
+    def mean(self):
+        return self.origin + self.offset
+
     def update(self, X, keep_scatter=True):
+        """Add rows; the scatter matrix, quadratic in the features, only on request."""
+        if self.count == 0:
+            # Counted from a row of the data, a large offset costs no digits and a constant
+            # column has exactly no variance.
+            self.origin = X[0].astype(np.float64)
         if keep_scatter and self.scatter is None:
             self.scatter = np.zeros((X.shape[1], X.shape[1]))
         block_rows = max(LEAST_ROWS, BLOCK_VALUES // X.shape[1])
         for start in range(0, len(X), block_rows):
             rows = X[start : start + block_rows].astype(np.float64)
+            rows -= self.origin
             center = rows.mean(axis=0)
             rows -= center
             count = self.count + len(rows)
-            shift = center - self.mean
+            shift = center - self.offset
             weight = self.count * len(rows) / count
             self.squares += np.einsum("ij,ij->j", rows, rows) + weight * shift**2
             if keep_scatter:
                 self.scatter += rows.T @ rows + weight * np.outer(shift, shift)
-            self.mean = self.mean + shift * (len(rows) / count)
+            self.offset += shift * (len(rows) / count)
             self.count = count
 
 
 class RowSample:
-    """Moments of all rows of a stream, and a uniform random sample of the rows themselves."""
+    """Moments of all rows of a stream, and a uniform random sample of the rows themselves.
+
+    The sample holds every row up to the capacity; `rows` keeps the order of the stream.
+    """
 
     def __init__(self, n_features, dtype, random_state):
         seed = np.random.RandomState(random_state) if random_state is None else random_state
@@ -51,6 +70,7 @@ class RowSample:
         self.priority = np.empty(0, dtype=np.uint64)
 
     def update(self, X):
+        """Add rows to the moments, and those of lowest priority to the sample."""
         # A row's priority depends on its number alone, not on how the stream is cut.
         block, skip = divmod(self.moments.count, 4)
         draws = np.random.Philox(key=self.seed, counter=block).random_raw(skip + len(X))
@@ -62,3 +82,29 @@ class RowSample:
             kept = np.sort(np.argpartition(priority, self.capacity)[: self.capacity])
             rows, priority = rows[kept], priority[kept]
         self.rows, self.priority = rows, priority
+
+
+def check_range(X):
+    """Raise ValueError where values are so large that their squares may overflow."""
+    low, high = float(X.min()), float(X.max())
+    largest = low if -low > high else high
+    if abs(largest) > LARGEST[X.dtype]:
+        raise ValueError(
+            f"X contains {largest:.3g}, beyond the {LARGEST[X.dtype]:g} that {X.dtype} "
+            "arithmetic can take here; rescale the columns, as StandardScaler does."
+        )
+
+
+def smallest_gaps(X):
+    """Smallest gap between distinct values of each column, float64.
+
+    At least 1e-6 of the column's standard deviation, and 1.0 where there is one value only.
+    """
+    smallest = np.ones(X.shape[1])
+    for j, column in enumerate(X.T):
+        column = column.astype(np.float64)
+        gaps = np.diff(np.sort(column))
+        gaps = gaps[gaps > 0]
+        if gaps.size:
+            smallest[j] = max(gaps.min(), 1e-6 * column.std())
+    return smallest

@@ -1,6 +1,5 @@
 """PCACodec: Karhunen-Loeve transform, entropy-constrained scalar quantizers, real bytes."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -10,7 +9,7 @@ from rdlearn._discrete import DiscreteCodec
 from rdlearn._moments import Moments, RowSample
 from rdlearn._sklearn import Interval, fit_context
 from rdlearn._threads import one_blas_thread
-from rdlearn._training import best_slope, local_price, search_beta
+from rdlearn._training import REACH, best_slope, local_price, meet_target, warn
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats, nats_to_bits
@@ -23,6 +22,7 @@ BLOCK_ROWS = 1024
 SEARCH_VALUES = 1 << 21
 # Order statistics of each component that the search of a target looks at.
 SEARCH_ROWS = 1 << 16
+LEAST_DEVIATION = 1e-75
 
 
 class PCACodec(DiscreteCodec):
@@ -54,7 +54,8 @@ class PCACodec(DiscreteCodec):
         the entropy-coded one; ``n_bits=1`` sends one sign per component. `beta` is not used.
     target_rate : float, default=None
         Bits per training sample, headers not counted; `fit` finds `beta_` so that the rate lies
-        between 0.98 and 1.0 of the target, never above.
+        between 0.98 and 1.0 of the target, never above. Where few samples let the rate move in
+        steps too coarse for that, it is the nearest step below, with a ConvergenceWarning.
     target_distortion : float, default=None
         Mean distortion on the training data; found likewise, never above.
     standardize : bool, default=False
@@ -173,26 +174,27 @@ class PCACodec(DiscreteCodec):
         """
         partial = getattr(self, "_partial", None)
         if partial is None and hasattr(self, "components_"):
-            warnings.warn(
+            warn(
                 "partial_fit starts over: it continues only what partial_fit began, and this "
-                "codec was fitted as a whole or loaded from a file.",
-                UserWarning,
-                stacklevel=3,
+                "codec was fitted as a whole or loaded from a file."
             )
         X = self._begin(X, reset=partial is None)
         if partial is None:
-            self._partial = partial = RowSample(X.shape[1], X.dtype, self.random_state)
+            partial = RowSample(X.shape[1], X.dtype, self.random_state)
         with one_blas_thread():
             partial.update(X)
         sample = partial.rows
-        if len(sample) < 2:
-            raise ValueError("partial_fit got 1 sample in all; pass at least 2 in the first call.")
         self._check_targets(sample)
         with one_blas_thread():
             lost = self._set_transform(partial.moments, sample)
         self._design(sample, lost)
         self._describe_residual(sample)
+        self._partial = partial
         return self
+
+    @property
+    def _asked_for_rate(self):
+        return self.n_bits is not None or super()._asked_for_rate
 
     def _check_targets(self, X):
         if self.n_bits is not None and (self.target_rate or self.target_distortion):
@@ -213,8 +215,13 @@ class PCACodec(DiscreteCodec):
         self.n_samples_seen_ = moments.count
         self.mean_ = moments.mean
         deviation = np.sqrt(moments.squares / moments.count)
+        if 0 < deviation.max() < LEAST_DEVIATION:
+            raise ValueError(
+                f"The columns of X deviate from their means by {deviation.max():.3g} at most, too "
+                "little to square; rescale them, as StandardScaler does."
+            )
         # A column that is constant up to rounding keeps its units.
-        flat = deviation <= 1e-7 * np.abs(moments.mean)
+        flat = deviation <= 10 * np.finfo(np.float64).eps * np.abs(moments.mean)
         self.scale_ = np.where(flat | (deviation == 0), 1.0, deviation)
         units = self._units()
         self.n_components_ = self.n_components or min(moments.count, X.shape[1])
@@ -266,11 +273,13 @@ class PCACodec(DiscreteCodec):
         bounds = self._slope_bounds()
         if self.target_rate is not None or self.target_distortion is not None:
             slope = self._meet_target(sample, X, measure, bounds)
+            fitted = self.quantizers_
             self.beta_ = slope if direct else local_price(measure, slope)
+            self.quantizers_ = fitted
         else:
             self.beta_ = float(self.beta)
             slope = self.beta_ if direct else best_slope(measure, self.beta_, bounds)
-        self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
+            self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
         self._remember(self.beta_, *self._measure(few))
 
     def _slope_bounds(self):
@@ -280,40 +289,35 @@ class PCACodec(DiscreteCodec):
         return 0.25 / variance, 6.0 * 4.0**18 / variance
 
     def _meet_target(self, sample, X, measure, bounds):
-        """Slope at which the finished codec meets the target; the search sees estimates only."""
-        by_rate = self.target_rate is not None
-        target = self.target_rate if by_rate else self.target_distortion
-        goal, start = target, float(self.beta)
-        best, best_reached = None, -np.inf
-        for _ in range(8):
-            goals = {"target_rate" if by_rate else "target_distortion": goal}
-            try:
-                slope, tried = search_beta(measure, start, bounds, **goals)
-            except ValueError:
-                if goal == target:
-                    raise
-                # The corrected goal fell off the end of the range: keep what was reached.
-                break
-            for step in tried:
-                self._remember(*step)
-            self.quantizers_, _ = ScalarQuantizers.design(sample, slope)
-            reached = self._measure(X)[0 if by_rate else 1]
-            if best_reached < reached <= target:
-                best, best_reached = slope, reached
-            if 0.985 * target <= reached <= target:
-                break
-            # Estimates miss by a steady factor: aim off by it.
-            goal, start = goal * 0.996 * target / max(reached, 1e-3 * target), slope
-        if not best_reached >= 0.98 * target:
-            name = next(iter(goals))
-            reached = "only values above it" if best is None else f"{best_reached:.4g}"
-            warnings.warn(
-                f"{name}={target:g}: the {len(X)} training samples allow {reached}, since their "
-                "rate moves in steps; fit on more samples or choose another target.",
+        """Set the quantizers that meet the target on X; returns the slope of their design."""
+        designs = {}
+
+        def finish(slope, price):
+            if slope not in designs:
+                designs.clear()
+                designs[slope] = ScalarQuantizers.design(sample, slope)
+            quantizers, self.n_iter_ = designs[slope]
+            # Only the encoder looks at the slope: points, tables and step stay as designed.
+            state = {**quantizers.to_state(), "slope": price}
+            self.quantizers_ = ScalarQuantizers.from_state(state)
+            return self._measure(X)
+
+        targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
+        slope, price, reached, tried = meet_target(
+            measure, finish, float(self.beta), bounds, **targets
+        )
+        for step in tried:
+            self._remember(*step)
+        finish(slope, price)
+        name, target = next(item for item in targets.items() if item[1] is not None)
+        if reached < REACH * target:
+            warn(
+                f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
+                "nothing closer below it, since their rate moves in steps; fit on more samples "
+                "or choose another target.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
-        return slope if best is None else best
+        return slope
 
     def _measure(self, X):
         """(bits, distortion) a row of the codec as it stands."""

@@ -20,8 +20,10 @@ __all__ = ["FORMAT_VERSION", "MAGIC", "pack", "read", "unpack", "whole_file", "w
 
 MAGIC = b"RDLM"
 FORMAT_VERSION = 1
-HEAD = struct.Struct("<4sHxxIQ")
+HEAD = struct.Struct("<4sIIQ")
 DTYPES = {"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+# Keys that stand for what JSON lacks.
+ARRAY, TEXTS = "__array__", "__texts__"
 
 
 @contextlib.contextmanager
@@ -47,24 +49,29 @@ def whole_file(path):
 
 
 def pack(state):
-    """Bytes of a dictionary of JSON values, numpy scalars and arrays, nested at will."""
+    """Bytes of a dictionary of JSON values, numpy scalars and arrays, nested at will.
+
+    A tuple comes back as a list, and an object array holds one dimension of texts.
+    """
     arrays, offset = [], 0
 
     def plain(value):
         nonlocal offset
-        if isinstance(value, np.ndarray):
-            if value.dtype == object:
-                return {"__texts__": [str(v) for v in value.ravel().tolist()]}
-            data = np.ascontiguousarray(value)
-            data = data.astype(data.dtype.newbyteorder("<"), copy=False)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, np.ndarray) and value.dtype.str[1:] in DTYPES:
+            data = value.astype(value.dtype.newbyteorder("<"), copy=False)
             place = {"dtype": data.dtype.str[1:], "shape": list(value.shape), "offset": offset}
             arrays.append(data.tobytes())
             offset += data.nbytes
-            return {"__array__": place}
-        if isinstance(value, np.generic):
-            return value.item()
-        if isinstance(value, dict):
-            return {str(key): plain(item) for key, item in value.items()}
+            return {ARRAY: place}
+        if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
+            if all(isinstance(text, str) for text in value):
+                return {TEXTS: value.tolist()}
+        if isinstance(value, dict) and all(
+            isinstance(key, str) and key not in (ARRAY, TEXTS) for key in value
+        ):
+            return {key: plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
         if value is None or isinstance(value, bool | int | float | str):
@@ -99,16 +106,20 @@ def unpack(blob):
     if size > len(body) - 8:
         raise CorruptStreamError("The model file's description runs past its end.")
     data = body[8 + size :]
+    used = 0
 
     def restore(value):
+        nonlocal used
         if isinstance(value, list):
             return [restore(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if "__texts__" in value:
-            return np.array([str(v) for v in value["__texts__"]], dtype=object)
-        if "__array__" in value:
-            return _array(value["__array__"], data)
+        if TEXTS in value:
+            return np.array([str(text) for text in value[TEXTS]], dtype=object)
+        if ARRAY in value:
+            array = _array(value[ARRAY], data, used)
+            used += array.nbytes
+            return array
         return {key: restore(item) for key, item in value.items()}
 
     try:
@@ -117,21 +128,25 @@ def unpack(blob):
         if isinstance(error, CorruptStreamError):
             raise
         raise CorruptStreamError(f"The model file's description is damaged ({error}).") from None
-    if not isinstance(state, dict):
-        raise CorruptStreamError("The model file does not hold a model.")
+    if not isinstance(state, dict) or used != len(data):
+        raise CorruptStreamError("The model file does not hold a model, or more than one.")
     return state
 
 
-def _array(place, data):
-    kind, shape, offset = place["dtype"], place["shape"], place["offset"]
-    if kind not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in [*shape, offset]):
+def _array(place, data, offset):
+    # Arrays follow each other, so a file cannot hold more of them than it has bytes.
+    kind, shape = place["dtype"], place["shape"]
+    possible = kind in DTYPES and place["offset"] == offset
+    if not possible or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise CorruptStreamError(f"The model file describes an impossible array ({place}).")
     dtype = np.dtype("<" + kind)
     count = math.prod(shape)
     if count * dtype.itemsize > len(data) - offset:
         raise CorruptStreamError("An array of the model file runs past its end.")
-    array = np.frombuffer(data, dtype, count, offset).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
+    array = np.frombuffer(data, dtype, count, offset)
+    # Any byte but 0 is true; as a numpy bool it must be 1.
+    array = array.view(np.uint8) != 0 if kind == "b1" else array.astype(dtype.newbyteorder("="))
+    return array.reshape(shape)
 
 
 def write(path, state):

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 
-from threadpoolctl import ThreadpoolController
+import threadpoolctl
 
 __all__ = ["one_blas_thread"]
 
@@ -23,7 +23,8 @@ def one_blas_thread():
     global _users, _limits
     with _lock:
         if _users == 0:
-            _limits = ThreadpoolController().limit(limits=1, user_api="blas")
+            _take_control()
+            _limits = threadpoolctl.ThreadpoolController().limit(limits=1, user_api="blas")
         _users += 1
     try:
         yield
@@ -31,4 +32,14 @@ def one_blas_thread():
         with _lock:
             _users -= 1
             if _users == 0:
+                _take_control()
                 _limits.restore_original_limits()
+                _take_control()
+
+
+def _take_control():
+    # threadpoolctl 3.8 lets one thread set OpenBLAS's limit, the first that did, and ignores
+    # all others without a word: free the seat before and after use.
+    controller = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(controller, "clear_controlling_thread"):
+        controller.clear_controlling_thread(force=True)

@@ -1,16 +1,37 @@
 """Searches over the price of distortion: for a target, and for the best cells at a price."""
 
+import contextlib
+import inspect
+import os
+import warnings
+
 import numpy as np
+import sklearn
 from scipy.optimize import minimize_scalar
 
 from rdlearn.information import bits_to_nats
 
-__all__ = ["best_slope", "local_price", "search_beta"]
+__all__ = ["best_slope", "local_price", "meet_target", "search_beta", "warn"]
 
 MAX_STEPS = 60
 WINDOW = 0.995
 # A target this close above the reachable range counts as reached.
 REACH = 0.98
+# Corrections of the target by what the estimates miss, and how well a correction must do.
+MAX_CORRECTIONS = 8
+CLOSE = 0.985
+# How far an encoder's price may fall below its design's.
+MAX_COARSENING = 1e-3
+# Frames of these packages are never the line a warning is about.
+PACKAGES = tuple(os.path.dirname(path) + os.sep for path in (__file__, sklearn.__file__))
+
+
+def warn(message, category=UserWarning):
+    """Warn at the line outside rdlearn and scikit-learn that asked, however deep the call."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGES):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def search_beta(measure, start, bounds, *, target_rate=None, target_distortion=None):
@@ -74,6 +95,76 @@ def search_beta(measure, start, bounds, *, target_rate=None, target_distortion=N
             unsafe = beta
         beta = float(np.sqrt(safe * unsafe))
     return safe, tried
+
+
+def meet_target(estimate, finish, start, bounds, *, target_rate=None, target_distortion=None):
+    """Find the finished codec that meets a target from below, where searches see estimates.
+
+    Parameters
+    ----------
+    estimate : callable
+        ``estimate(beta) -> (rate_bits, distortion)``, quick.
+    finish : callable
+        ``finish(beta, price) -> (rate_bits, distortion)`` of the codec designed at `beta` that
+        encodes at `price`; a price below beta widens dead zones.
+    start, bounds, target_rate, target_distortion
+        As for `search_beta`.
+
+    Returns
+    -------
+    beta, price : float
+        Arguments of `finish`.
+    reached : float
+        Rate or distortion there, at most the target; below 0.98 of it where steps are coarse.
+    tried : list of (beta, rate_bits, distortion)
+
+    Raises
+    ------
+    ValueError
+        The target lies outside what the bounds reach.
+    """
+    by_rate = target_rate is not None
+    which, name = (0, "target_rate") if by_rate else (1, "target_distortion")
+    target = target_rate if by_rate else target_distortion
+    goal, found, all_tried = target, [], []
+    for _ in range(MAX_CORRECTIONS):
+        try:
+            beta, tried = search_beta(estimate, start, bounds, **{name: goal})
+        except ValueError:
+            if goal == target:
+                raise
+            # The corrected goal fell off the end of the range.
+            break
+        all_tried += tried
+        reached = finish(beta, beta)[which]
+        found.append((reached, beta, beta))
+        if CLOSE * target <= reached <= target:
+            break
+        # Estimates miss by a steady factor: aim off by it.
+        goal, start = goal * 0.996 * target / max(reached, 1e-3 * target), beta
+    if not any(REACH * target <= entry[0] <= target for entry in found):
+        # The designs jump over the target: encode the finer side of the jump more coarsely.
+        finer = [step[0] for step in all_tried if (step[1 + which] > target) == by_rate]
+        beta = min(finer, default=bounds[1])
+        for _ in range(MAX_CORRECTIONS):
+            # Past the error of the estimates, which may put the jump too low.
+            if (finish(beta, beta)[which] > target) == by_rate:
+                break
+            beta *= 1.01
+
+        def coarser(price):
+            return finish(beta, price)
+
+        with contextlib.suppress(ValueError):
+            price, tried = search_beta(
+                coarser, beta, (MAX_COARSENING * beta, beta), **{name: target}
+            )
+            found += [(step[1 + which], beta, step[0]) for step in tried if step[0] == price]
+    # The end of the bounds meets any target within reach.
+    end = bounds[0] if by_rate else bounds[1]
+    below = [entry for entry in found if entry[0] <= target]
+    reached, beta, price = max(below) if below else (finish(end, end)[which], end, end)
+    return beta, price, reached, all_tried
 
 
 def best_slope(measure, beta, bounds):

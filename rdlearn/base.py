@@ -4,7 +4,6 @@ Data flow: X -> validate -> `_reconstruct` -> distortion, X -> `_rate_samples` -
 subclass supplies those two, `_fit`, `transform` and `inverse_transform`.
 """
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -12,7 +11,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from rdlearn import _persistence
+from rdlearn._moments import check_range, smallest_gaps
 from rdlearn._sklearn import Interval, fit_context
+from rdlearn._training import warn
 from rdlearn._version import __version__
 from rdlearn.coding.quantizers import ScalarQuantizers
 from rdlearn.distortions import Distortion, get_distortion
@@ -23,6 +24,8 @@ __all__ = ["BaseCodec", "load"]
 
 # Statistics of the residual are taken on at most this many training values, evenly spaced.
 MAX_RESIDUALS = 1 << 25
+# Distortions between fixed values, which other units would move.
+FIXED_VALUES = {"hamming", "bernoulli"}
 _REGISTRY = {}
 
 
@@ -80,6 +83,11 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            The table, or a parameter on this table, is unusable; the sentence has the remedy.
         """
         return self._fit_checked(self._begin(X, reset=True))
 
@@ -92,13 +100,14 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Validate a training table and note what `decompress` and `score` need of it."""
         frame = X if hasattr(X, "columns") and hasattr(X, "dtypes") else None
         X = self._validate(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        check_range(X)
         if reset:
             if frame is not None:
                 self.feature_dtypes_ = [str(kind) for kind in frame.dtypes]
             elif hasattr(self, "feature_dtypes_"):
                 del self.feature_dtypes_
             self.distortion_ = get_distortion(self.distortion)
-            if self.standardize and self.distortion_.name not in UNIT_FREE:
+            if self.standardize and self.distortion_.name in FIXED_VALUES:
                 raise ValueError(
                     f"standardize=True does not go with distortion={self.distortion_.name!r}, "
                     "whose values are fixed; use standardize=False."
@@ -149,14 +158,17 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if self.distortion_.has_noise_model:
             self.noise_scale_ = self.distortion_.fit_scale(x, x_hat)
         per_feature = float(np.mean(self._rate_samples(X))) / self.n_features_in_
-        if not 0.01 <= per_feature <= 16:
-            warnings.warn(
+        if not (self._asked_for_rate or 0.01 <= per_feature <= 16):
+            warn(
                 f"The code takes {per_feature:.3g} bits per feature, outside 0.01 to 16: "
                 f"beta={self.beta_:.3g} does not suit the units of these data. Set target_rate "
-                "to the bits per sample you can spend, or change beta.",
-                UserWarning,
-                stacklevel=5,
+                "to the bits per sample you can spend, or change beta."
             )
+
+    @property
+    def _asked_for_rate(self):
+        """Whether parameters other than beta decide the rate."""
+        return self.target_rate is not None or self.target_distortion is not None
 
     def _learn_resolution(self, X):
         if self.resolution is not None:
@@ -167,20 +179,14 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                     f"of the {X.shape[1]} features."
                 )
             return np.broadcast_to(given, X.shape[1]).copy()
-        resolution = np.ones(X.shape[1])
-        for j, column in enumerate(X.T):
-            column = column.astype(np.float64)
-            gaps = np.diff(np.sort(column))
-            gaps = gaps[gaps > 0]
-            if gaps.size:
-                resolution[j] = max(gaps.min(), 1e-6 * column.std())
-        return resolution
+        return smallest_gaps(X)
 
     @property
     def history_(self):
         """DataFrame of rate_bits, distortion and objective (nats), a row for each step of fit."""
         import pandas as pd
 
+        check_is_fitted(self)
         return pd.DataFrame(self._history)
 
     def reconstruct(self, X):
@@ -251,6 +257,11 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Returns
         -------
         float, at most 0
+
+        Raises
+        ------
+        ValueError
+            The distortion has no noise model.
         """
         X = self._check_input(X)
         if not self.distortion_.has_noise_model:
@@ -268,7 +279,10 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def psnr_db(self, X):
         """Peak signal-to-noise ratio in dB, 10 log10(data_range**2 / mean squared error).
 
-        Needs the parameter `data_range` (largest minus smallest possible value).
+        Raises
+        ------
+        ValueError
+            The parameter `data_range` (largest minus smallest possible value) is None.
         """
         X = self._check_input(X)
         if self.data_range is None:
@@ -292,6 +306,12 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Parameters
         ----------
         path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            A parameter cannot be written, such as a RandomState instance or a Distortion that
+            is not rdlearn's own.
         """
         check_is_fitted(self)
         _persistence.write(path, self._to_state())
@@ -315,11 +335,13 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Raise CorruptStreamError where the loaded attributes contradict each other."""
 
 
-UNIT_FREE = {"squared_error", "absolute_error"}
-
-
 def _to_plain(value):
     if isinstance(value, Distortion):
+        if type(value).__module__ != Distortion.__module__:
+            raise ValueError(
+                f"A model file cannot hold the distortion {value!r}, which rdlearn does not "
+                "define; keep the codec with joblib.dump instead."
+            )
         return {"__distortion__": value.name, "constants": value.constants()}
     if isinstance(value, ScalarQuantizers):
         return {"__quantizers__": value.to_state()}

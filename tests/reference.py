@@ -148,3 +148,63 @@ def best_location_scale(law, residual):
         options={"xatol": 1e-9},
     )
     return math.exp(found.x)
+
+
+def rans_decode(payload, columns, n):
+    """Rows of one entropy-coded chunk, from the description of the format, in Python integers.
+
+    `columns` holds (low, shift, frequencies with the escape last). Eight 32-bit states come
+    first and take turns by row; 16-bit words follow; escapes are read backwards from the end.
+    Raises ValueError where a read passes an end or the states do not return to 2**16.
+    """
+    states = [int.from_bytes(payload[4 * j : 4 * j + 4], "little") for j in range(8)]
+    position, end = 32, len(payload)
+    if end < 32 or min(states) < 1 << 16:
+        raise ValueError("states")
+
+    def refill(x):
+        nonlocal position
+        if x >= 1 << 16:
+            return x
+        if position + 2 > len(payload):
+            raise ValueError("words")
+        position += 2
+        return (x << 16) | int.from_bytes(payload[position - 2 : position], "little")
+
+    table = []
+    for low, shift, frequencies in columns:
+        row = []
+        slots = [s for s, f in enumerate(frequencies) for _ in range(f)]
+        below = [sum(frequencies[:s]) for s in range(len(frequencies))]
+        for i in range(n):
+            x = states[i % 8]
+            slot = x % (1 << 14)
+            s = slots[slot]
+            x = refill(frequencies[s] * (x >> 14) + slot - below[s])
+            if s == len(frequencies) - 1:
+                row.append(None)
+            else:
+                value, left = s, shift
+                while left:
+                    width = left % 14 or 14
+                    value, left = (value << width) | x % (1 << width), left - width
+                    x = refill(x >> width)
+                row.append((low + value) % (1 << 64))
+            states[i % 8] = x
+        for i, value in enumerate(row):
+            if value is None:
+                z = groups = 0
+                while True:
+                    end -= 1
+                    if end < 32 or groups == 10:
+                        raise ValueError("escape")
+                    z |= (payload[end] & 127) << (7 * groups)
+                    groups += 1
+                    if payload[end] < 128:
+                        break
+                z %= 1 << 64
+                row[i] = (low + ((z >> 1) ^ -(z & 1))) % (1 << 64)
+        table.append([v - (1 << 64) if v >> 63 else v for v in row])
+    if position != end or any(x != 1 << 16 for x in states):
+        raise ValueError("end")
+    return table

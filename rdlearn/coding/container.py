@@ -47,6 +47,8 @@ class Header:
         return first, min(self.chunk_rows, self.n_rows - first)
 
     def to_bytes(self):
+        if len(self.codec) > 20:
+            raise ValueError(f"{self.codec!r} is too long: a stream names its codec in 20 bytes.")
         fields = (
             MAGIC,
             VERSION,

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdlearn.coding.integers import pack_integers, unpack_integers
-from rdlearn.coding.tables import MAX_SHIFT, IntegerTables, quantize_probabilities
+from rdlearn.coding.integers import pack_integers, stored, stored_integers, unpack_integers
+from rdlearn.coding.tables import MAX_SHIFT, MAX_SIZE, IntegerTables, quantize_probabilities
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import quantization as kernels
 
@@ -20,8 +20,12 @@ LEAST = 2.0**-14
 MAX_ITER = 50
 TOLERANCE = 1e-6
 ESCAPE_BITS = 12.0
-# The largest saturated symbol still maps to a finite value.
+# Points and steps in these ranges leave every saturated symbol a finite value.
 MAX_POINT = 1 << 40
+MAX_COLUMNS = 1 << 31
+MIN_STEP, MAX_STEP, MIN_SLOPE = 1e-200, 1e200, 1e-300
+# Steps beyond the outermost point at which 32-bit and wider symbols saturate.
+MAX_STEPS = {4: 1 << 30, 8: 1 << 52}
 
 
 class SortedColumns:
@@ -79,7 +83,7 @@ def _design_column(y, prefix, square, slope):
     Counted in the comparison is what the table itself costs, shared among the samples.
     """
     step = float(np.sqrt(6.0 / slope))
-    n, best, least = y.size, None, slope * (square - prefix[-1] ** 2 / y.size)
+    n, best, least = y.size, None, slope * square
     ranges = [(0, n)]
     if (y[-1] - y[0]) / step > MAX_POINTS - 2:
         # Rare outliers may escape instead of stretching the table.
@@ -89,12 +93,13 @@ def _design_column(y, prefix, square, slope):
         inside, outside = y[first:last], n - (last - first)
         escape = (outside + 0.5) / (n + 1.0)
         cells = (inside[-1] - inside[0]) / step
+        far = max(abs(inside[0]), abs(inside[-1])) / step
         designs = []
-        if cells <= MAX_POINTS - 2:
+        if cells <= MAX_POINTS - 2 and far < MAX_POINT // (2 * POINTS_PER_STEP):
             inner = square - _squares(y[:first]) - _squares(y[last:])
             sums = prefix[first : last + 1] - prefix[first]
             designs.append(_entropy_constrained(inside, sums, inner, slope, step))
-        if cells >= MIN_UNIFORM:
+        if cells >= MIN_UNIFORM or not designs:
             designs.extend(_uniform(inside, step))
         for design in designs:
             kept = design.nats - np.log1p(-escape)
@@ -174,17 +179,21 @@ class ScalarQuantizers:
         self._encoder = None
 
     def _check(self):
+        if not self.tables.n_columns == self.active.size == self.size.size:
+            raise CorruptStreamError("The quantizer's numbers of columns disagree.")
         inner = np.ones(self.points.size, dtype=bool)
         inner[self.start[:-1][self.size > 0]] = False
+        # Thresholds weigh each of several points by the bits of its own table entry.
+        paired = (self.slope == np.inf) | (self.size == 1) | (self.size == self.tables.size)
         for holds, what in (
-            (np.isfinite(self.step) and self.step > 0, "step"),
-            (self.slope > 0, "slope"),
-            (self.tables.n_columns == self.active.size == self.size.size, "number of columns"),
-            (np.all(self.size >= 1), "number of points"),
-            (np.all(np.abs(self.points) < MAX_POINT), "points' size"),
+            (MIN_STEP < self.step < MAX_STEP, "step"),
+            (self.slope > MIN_SLOPE, "slope"),
+            (np.all((self.size >= 1) & paired), "number of points"),
+            (np.all((-MAX_POINT < self.points) & (self.points < MAX_POINT)), "points' size"),
             (np.all(np.diff(self.points, prepend=0)[inner] > 0), "points' order"),
+            (0 <= self.n_columns < MAX_COLUMNS, "number of columns"),
+            (np.all((0 <= self.active) & (self.active < self.n_columns)), "column numbers"),
             (np.all(np.diff(self.active, prepend=-1) > 0), "order of columns"),
-            (np.all(self.active < self.n_columns), "column numbers"),
         ):
             if not holds:
                 raise CorruptStreamError(f"The quantizer's {what} is impossible.")
@@ -236,7 +245,7 @@ class ScalarQuantizers:
     def _encoder_arrays(self):
         # Derived from what the decoder knows, so that a saved model stores nothing twice.
         tables, n = self.tables, self.active.size
-        thresholds = np.full(self.points.size, np.inf)
+        thresholds = np.full(self.points.size, np.nan)
         low, high = np.full(n, -np.inf), np.full(n, np.inf)
         jumps, origin, scale = [], np.zeros(n), np.zeros(n)
         for c in range(n):
@@ -264,13 +273,26 @@ class ScalarQuantizers:
         return (self.start, thresholds, jump, jump_start, origin, scale, low, high, self._values)
 
     def quantize(self, y, out):
-        """Symbols (n_active, n) int32, into `out`, of the active columns y (n, n_active)."""
+        """Symbols (n_active, n) int32 or int64, into `out`, of the active columns y (n, n_active).
+
+        A value 2**30 steps (2**52 for int64) and more beyond the points saturates there.
+        """
+        if y.shape[1] != self.active.size or out.shape != y.shape[::-1]:
+            raise ValueError(
+                f"y of shape {y.shape} and out of shape {out.shape} do not fit "
+                f"{self.active.size} active columns."
+            )
         if self._encoder is None:
             self._encoder = self._encoder_arrays()
-        kernels.quantize(y, *self._encoder, self.step, out)
+        most = MAX_STEPS[out.itemsize]
+        kernels.quantize(y, *self._encoder, self.step, most, out)
 
     def dequantize(self, symbols, dtype):
         """Values (n, n_columns) of symbols (n_active, n)."""
+        if len(symbols) != self.active.size:
+            raise ValueError(
+                f"{len(symbols)} rows of symbols do not fit {self.active.size} active columns."
+            )
         out = np.zeros((symbols.shape[1], self.n_columns), dtype=dtype)
         kernels.dequantize(symbols, self.start, self._values, self.step, self.active, out)
         return out
@@ -294,13 +316,13 @@ class ScalarQuantizers:
 
     @classmethod
     def from_state(cls, state):
-        size = np.asarray(state["size"], dtype=np.int64)
-        if size.ndim != 1:
-            raise CorruptStreamError("The quantizer's number of points is impossible.")
-        flat = unpack_integers(state["points"], int(size.sum()))
-        ends = np.cumsum(size)
-        points = [flat[end - n : end] for n, end in zip(size, ends, strict=True)]
-        tables = IntegerTables.from_state(state["tables"])
-        return cls(
-            state["n_columns"], state["active"], points, state["step"], tables, state["slope"]
-        )
+        n_columns = stored(state, "n_columns", int)
+        step, slope = stored(state, "step", float), stored(state, "slope", float)
+        active, size = stored_integers(state, "active"), stored_integers(state, "size")
+        if active.size != size.size or np.any((size < 1) | (size > MAX_SIZE)):
+            raise CorruptStreamError("The quantizer's numbers of points are impossible.")
+        packed = stored_integers(state, "points").astype(np.uint8)
+        flat = unpack_integers(packed, int(size.sum()))
+        points = np.split(flat, np.cumsum(size)[:-1]) if size.size else []
+        tables = IntegerTables.from_state(stored(state, "tables", dict))
+        return cls(n_columns, active, points, step, tables, slope)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rdlearn.coding.integers import pack_integers, unpack_integers
+from rdlearn.coding.integers import pack_integers, stored_integers, unpack_integers
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import entropy_coding as kernels
 
@@ -32,15 +32,26 @@ def quantize_probabilities(probabilities):
     [4096, 4096, 8192]
     """
     weights = np.asarray(probabilities, dtype=np.float64)
-    exact = weights / weights.sum() * TOTAL
-    frequencies = np.maximum(np.rint(exact), 1).astype(np.int64)
-    while missing := TOTAL - int(frequencies.sum()):
-        # Give to (or take from) the symbols where one unit changes the code length most (least).
-        step = 1 if missing > 0 else -1
-        able = np.flatnonzero(frequencies + step >= 1)
-        gain = exact[able] * np.log1p(step / frequencies[able])
-        best = able[np.argsort(-gain, kind="stable")[: abs(missing)]]
-        frequencies[best] += step
+    if not 1 <= weights.size <= TOTAL or not np.all((weights >= 0) & (weights < np.inf)):
+        raise ValueError(f"probabilities must be 1 to {TOTAL} finite weights of at least 0.")
+    if not weights.any():
+        raise ValueError("probabilities must not all be 0.")
+    weights = weights / weights.max()
+    # Least code length over real frequencies of at least 1: one share for all above that floor.
+    above = np.ones(weights.size, dtype=bool)
+    while True:
+        share = weights * ((TOTAL - np.sum(~above)) / weights[above].sum())
+        below = above & (share < 1)
+        if not below.any():
+            break
+        above &= ~below
+    frequencies = np.where(above, np.rint(share), 1).astype(np.int64)
+    # Give to (or take from) the symbols where one unit changes the code length most (least).
+    missing = TOTAL - int(frequencies.sum())
+    step = 1 if missing > 0 else -1
+    able = np.flatnonzero(frequencies + step >= 1)
+    gain = weights[able] * np.log1p(step / frequencies[able])
+    frequencies[able[np.argsort(-gain, kind="stable")[: abs(missing)]]] += step
     return frequencies
 
 
@@ -81,7 +92,7 @@ class IntegerTables:
 
     def _check(self):
         n = self.n_columns
-        if self.shift.shape != (n,) or self.size.shape != (n,):
+        if not self.low.shape == self.shift.shape == self.size.shape == (n,):
             raise CorruptStreamError("The integer tables disagree about the number of columns.")
         if np.any(self.size < 1) or np.any(self.size > MAX_SIZE):
             raise CorruptStreamError(f"An integer table needs 1 to {MAX_SIZE} symbols.")
@@ -101,7 +112,7 @@ class IntegerTables:
         Parameters
         ----------
         symbols : array-like of integers, shape (n_samples, n_columns)
-            Any int64 values; none at all gives the one-symbol table {0}.
+            Values that int64 holds; none at all gives the one-symbol table {0}.
         """
         symbols = np.asarray(symbols)
         if symbols.ndim != 2 or symbols.dtype.kind not in "iub":
@@ -109,6 +120,8 @@ class IntegerTables:
                 f"symbols must be a 2-D array of integers, got shape {symbols.shape} and dtype "
                 f"{symbols.dtype}; quantize and reshape first."
             )
+        if symbols.size and symbols.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"symbols reach {symbols.max()}, more than int64 holds.")
         low, shift, frequencies = [], [], []
         for column in symbols.astype(np.int64).T:
             column_low, column_shift, counts = _histogram(column)
@@ -123,18 +136,26 @@ class IntegerTables:
         return self.low.size
 
     def code_length(self, symbols):
-        """Bits spent on each sample of symbols (n_columns, n); returns (n,) float64."""
+        """Bits spent on each sample of symbols (n_columns, n); returns (n,) float64.
+
+        Infinite where a value lies outside a closed table.
+        """
+        self._check_symbols(symbols)
         out = np.zeros(symbols.shape[1])
         kernels.code_length(symbols, self.low, self.size, self.shift, self.start, self.bits, out)
         return out
 
     def encode(self, symbols):
         """Bytes of symbols (n_columns, n): eight states, words, then escapes read from the end."""
+        self._check_symbols(symbols)
         layout = (self.low, self.size, self.shift)
         n_escapes = kernels.count_escapes(symbols, *layout)
+        closed = self.frequencies[self.start[1:] - 1] == 0
+        if np.any(n_escapes[closed]):
+            raise ValueError("A value lies outside a closed integer table: it has no code.")
         pieces = 1 + -(-self.shift // kernels.PRECISION)
         words = np.empty(int(pieces.sum()) * symbols.shape[1] + 1, dtype=np.uint16)
-        escapes = np.empty(10 * n_escapes, dtype=np.uint8)
+        escapes = np.empty(10 * int(n_escapes.sum()), dtype=np.uint8)
         states, first, used = kernels.encode(
             symbols, *layout, self.start, *self._encoder, words, escapes
         )
@@ -176,6 +197,13 @@ class IntegerTables:
             )
         return out
 
+    def _check_symbols(self, symbols):
+        if symbols.ndim != 2 or len(symbols) != self.n_columns or symbols.dtype.kind not in "iub":
+            raise ValueError(
+                f"symbols of shape {symbols.shape} and dtype {symbols.dtype} must be integers "
+                f"with {self.n_columns} rows, one a table."
+            )
+
     def _jump_tables(self):
         # About eight slots a symbol: small enough for the cache, rarely more than one step.
         pieces, shifts = [], []
@@ -201,13 +229,12 @@ class IntegerTables:
 
     @classmethod
     def from_state(cls, state):
-        size = np.asarray(state["size"], dtype=np.int64)
-        if size.ndim != 1 or np.any(size > MAX_SIZE):
+        low, shift, size = (stored_integers(state, name) for name in ("low", "shift", "size"))
+        if not low.size == shift.size == size.size or np.any((size < 1) | (size > MAX_SIZE)):
             raise CorruptStreamError("The integer tables' sizes are impossible.")
-        flat = unpack_integers(state["frequencies"], int((size + 1).sum()))
-        ends = np.cumsum(size + 1)
-        pieces = [flat[end - n - 1 : end] for n, end in zip(size, ends, strict=True)]
-        return cls(state["low"], state["shift"], pieces)
+        packed = stored_integers(state, "frequencies").astype(np.uint8)
+        flat = unpack_integers(packed, int((size + 1).sum()))
+        return cls(low, shift, np.split(flat, np.cumsum(size + 1)[:-1]) if size.size else [])
 
 
 _STATUS = {
@@ -224,7 +251,9 @@ def _histogram(column):
         return 0, 0, np.ones(1)
     low, high = int(column.min()), int(column.max())
     if high - low >= MAX_SIZE:
-        low, high = (int(v) for v in np.quantile(column, [0.001, 0.999], method="nearest"))
+        # Not np.quantile, which rounds large integers to floats.
+        ordered = np.sort(column)
+        low, high = (int(ordered[round(q * (column.size - 1))]) for q in (0.001, 0.999))
     # Past a thousand buckets a table costs more than its detail is worth: keep low bits raw.
     shift = 0 if high - low < MAX_SIZE else ((high - low) >> 10).bit_length()
     shift = min(shift, MAX_SHIFT)

@@ -14,7 +14,7 @@ from numba import njit
 
 from rdlearn.kernels import JIT
 
-__all__ = ["N_LANES", "PRECISION", "code_length", "decode", "encode"]
+__all__ = ["N_LANES", "PRECISION", "code_length", "count_escapes", "decode", "encode"]
 
 PRECISION = 14
 N_LANES = 8
@@ -91,11 +91,11 @@ def _indices(row, low, size, shift, index):
 
 @njit(**JIT)
 def count_escapes(symbols, low, size, shift):
-    """Number of values outside their column's table; symbols (n_columns, n)."""
+    """Number of values outside the table, column by column; symbols (n_columns, n)."""
     index = np.empty(symbols.shape[1], np.uint32)
-    total = 0
+    total = np.empty(symbols.shape[0], np.int64)
     for c in range(symbols.shape[0]):
-        total += _indices(symbols[c], low[c], size[c], shift[c], index)
+        total[c] = _indices(symbols[c], low[c], size[c], shift[c], index)
     return total
 
 

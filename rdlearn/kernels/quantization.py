@@ -16,9 +16,6 @@ __all__ = [
     "quantize",
 ]
 
-# Symbols saturate here: far beyond any table, and small enough for 32-bit arithmetic.
-MAX_SYMBOL = 1 << 30
-
 
 @njit(**JIT)
 def decision_thresholds(points, cost, beta, thresholds):
@@ -82,7 +79,8 @@ def design(y, prefix, square, beta, step, least, max_iter, tol, points, p):
     """
     n = y.size
     first = np.int64(np.rint(y[0] / step))
-    n_cells = np.int64(np.rint(y[n - 1] / step)) - first + 1
+    # Rounding may ask for a cell too many where y is far from 0.
+    n_cells = min(max(np.int64(np.rint(y[n - 1] / step)) - first + 1, 1), points.size)
     for k in range(n_cells):
         points[k] = (first + k) * step
     thresholds = np.empty(n_cells)
@@ -195,12 +193,13 @@ def lloyd_max(y, prefix, n_levels, max_iter, points):
 
 @njit(**JIT)
 def quantize(
-    y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, high, points, step, out
+    y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, high, points, step, most, out
 ):
-    """Symbols (n_columns, n) int32 of y (n, n_columns).
+    """Symbols (n_columns, n) of y (n, n_columns).
 
     Inside [low, high] a symbol is the index of its point, found from a jump table and the
-    thresholds; outside it counts steps beyond the first (negative) or the last point.
+    thresholds, of which a column's last is NaN; outside it counts steps, at most `most`, beyond
+    the first (negative) or the last point. NaN goes below everything.
     """
     n, n_columns = y.shape
     for c in range(n_columns):
@@ -218,22 +217,22 @@ def quantize(
                 slot = min(max(slot, 0.0), end)
                 s = np.uint32(table[np.uint32(slot)])
                 # One step without a branch, since which half of a slot a value falls in is
-                # a coin toss; the last border is +inf, so the walk ends inside the table.
+                # a coin toss; no value reaches a border of NaN: the walk ends inside the table.
                 s += np.uint32(v >= borders[s])
                 while v >= borders[s]:
                     s += np.uint32(1)
                 row[i] = s
             elif v > top:
-                row[i] = size - 1 + _steps((v - last) / step)
+                row[i] = size - 1 + _steps((v - last) / step, most)
             else:
-                row[i] = -_steps((first - v) / step)
+                row[i] = -_steps((first - v) / step, most)
 
 
 @njit(inline="always")
-def _steps(ratio):
+def _steps(ratio, most):
     # Written so that an overflowed or undefined ratio saturates too.
-    if not ratio < MAX_SYMBOL:
-        return np.int64(MAX_SYMBOL)
+    if not ratio < most:
+        return np.int64(most)
     return max(np.int64(np.rint(ratio)), np.int64(1))
 
 

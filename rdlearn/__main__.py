@@ -1,0 +1,7 @@
+"""``python -m rdlearn``."""
+
+import sys
+
+from rdlearn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,377 @@
+"""The command line: curve, fit, compress, decompress and info."""
+
+import argparse
+import math
+import os
+import sys
+import time
+import warnings
+
+import numpy as np
+
+from rdlearn import PCACodec, __version__, _persistence, load
+from rdlearn._console import Progress, Warner, one_line, sentence
+from rdlearn._curve_command import run_curve
+from rdlearn._tables_io import WRITABLE, check_output, read_table, write_table
+from rdlearn.coding import container
+from rdlearn.distortions import get_distortion
+
+__all__ = ["main"]
+
+CODECS = {"pca": PCACodec}
+# What bad input or a full disk can raise; anything else is a defect and keeps its traceback.
+REFUSALS = (OSError, ValueError, ImportError, MemoryError, OverflowError)
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 2 after bad input (one sentence on stderr), 130 when interrupted.
+    """
+    progress = Progress()
+    try:
+        parser = _parser()
+        args = parser.parse_args(argv)
+        if args.run is None:
+            parser.print_help(sys.stderr)
+            return 2
+        with warnings.catch_warnings():
+            warnings.showwarning = Warner()
+            args.run(args, progress)
+        sys.stdout.flush()
+    except SystemExit as leaving:  # argparse, after --help or a sentence
+        return leaving.code
+    except KeyboardInterrupt:
+        progress.clear()
+        return 130
+    except BrokenPipeError:
+        # The reader is gone; keep the interpreter from complaining at its own flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except REFUSALS as error:
+        progress.clear()
+        print(f"rdlearn: {sentence(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"rdlearn: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def _parser():
+    parser = _Parser(
+        prog="rdlearn",
+        description="Lossy compression of tables with exact bits.",
+        epilog="example: rdlearn curve --plot curve.png",
+    )
+    parser.add_argument("--version", action="version", version=f"rdlearn {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+
+    def command(name, run, help, example):
+        sub = commands.add_parser(
+            name, help=help, description=help, epilog=f"example: rdlearn {example}"
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    curve = command(
+        "curve",
+        _curve,
+        "Fit codecs over a grid of prices (beta) and tabulate rate against distortion.",
+        "curve table.csv --n-components 5 10 --out curve.csv --plot curve.png",
+    )
+    curve.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="csv, npy, npz (FILE.npz:array) or parquet file, or the name of a source with known "
+        "R(D), such as gaussian or banana; default: the digits of scikit-learn",
+    )
+    curve.add_argument("--out", metavar="FILE", help="write the table to a csv or parquet file")
+    curve.add_argument("--plot", metavar="FILE", help="draw the curve into a png, pdf or svg file")
+    curve.add_argument("--codec", nargs="+", choices=CODECS, default=["pca"])
+    curve.add_argument(
+        "--beta",
+        nargs="+",
+        type=_positive,
+        metavar="PRICE",
+        help="nats per unit of distortion; default: chosen from the spread of the data",
+    )
+    curve.add_argument(
+        "--n-components",
+        nargs="+",
+        type=_count,
+        metavar="N",
+        help="most components kept, a curve for each; default: all",
+    )
+    curve.add_argument("--cv", type=_folds, default=3, metavar="K", help="folds (default: 3)")
+    curve.add_argument(
+        "--jobs", type=int, metavar="N", help="folds fitted at the same time (default: 1)"
+    )
+    curve.add_argument("--rows", type=_count, metavar="N", help="rows drawn from a named source")
+    curve.add_argument("--seed", type=_seed, default=0, help="of folds and sources (default: 0)")
+    _add_loss(curve, default=None)
+
+    fit = command(
+        "fit",
+        _fit,
+        "Learn a codec from a table and save it.",
+        "fit table.csv --model m.rdl --target-rate 20",
+    )
+    fit.add_argument("data", metavar="DATA", help="csv, npy, npz (FILE.npz:array) or parquet file")
+    fit.add_argument("--model", required=True, metavar="FILE", help="the model file to write")
+    fit.add_argument("--codec", choices=CODECS, default="pca")
+    fit.add_argument("--beta", type=_positive, metavar="PRICE", help="price of distortion, in nats")
+    target = fit.add_mutually_exclusive_group()
+    target.add_argument("--target-rate", type=_positive, metavar="BITS", help="bits per sample")
+    target.add_argument(
+        "--target-distortion", type=_positive, metavar="D", help="distortion per sample"
+    )
+    fit.add_argument("--n-components", type=_count, metavar="N", help="most components kept")
+    fit.add_argument("--n-bits", type=_count, metavar="B", help="fixed bits for every component")
+    fit.add_argument("--seed", type=_seed, default=0, help="default: 0")
+    _add_loss(fit, default="squared_error")
+
+    compress = command(
+        "compress",
+        _compress,
+        "Compress a table with a fitted codec.",
+        "compress --model m.rdl table.csv out.rd",
+    )
+    decompress = command(
+        "decompress",
+        _decompress,
+        "Write the reconstruction of a compressed table.",
+        "decompress --model m.rdl out.rd back.csv",
+    )
+    for sub, source, target in (
+        (compress, "csv, npy, npz (FILE.npz:array) or parquet file", "compressed file to write"),
+        (decompress, "file that compress wrote", "csv, npy or parquet file to write"),
+    ):
+        sub.add_argument("--model", required=True, metavar="FILE", help="file that fit wrote")
+        sub.add_argument("data", metavar="IN", help=source)
+        sub.add_argument("out", metavar="OUT", help=target)
+
+    info = command("info", _info, "Say what a model or compressed file is.", "info m.rdl")
+    info.add_argument("file", metavar="FILE")
+    return parser
+
+
+def _add_loss(parser, default):
+    parser.add_argument(
+        "--distortion",
+        default=default,
+        help="squared_error (default), absolute_error, hamming or bernoulli",
+    )
+    parser.add_argument(
+        "--standardize",
+        action="store_true",
+        help="measure distortion in units of each feature's standard deviation",
+    )
+
+
+def _number(kind, least, what):
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}; DATA goes before options")
+        return value
+
+    return convert
+
+
+_positive = _number(float, lambda value: 0 < value < math.inf, "a positive number")
+_count = _number(int, lambda value: value >= 1, "a positive whole number")
+_folds = _number(int, lambda value: value >= 2, "a whole number from 2")
+_seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
+
+
+def _make_codec(name, **params):
+    """A codec with those parameters that were asked for."""
+    given = {key: value for key, value in params.items() if value is not None}
+    return CODECS[name]().set_params(**given)
+
+
+def _curve(args, progress):
+    # A sweep covers extremes on purpose; the table says what each of them takes.
+    warnings.filterwarnings("ignore", message="The code takes")
+    run_curve(args, _make_codec, progress)
+
+
+def _fit(args, progress):
+    if not (args.beta or args.target_rate or args.target_distortion or args.n_bits):
+        raise ValueError(
+            "Say how much to spend: --target-rate (bits per sample), --target-distortion, --beta "
+            "or --n-bits."
+        )
+    model = check_output(args.model, inputs=[args.data])
+    get_distortion(args.distortion)
+    progress.show(f"reading {args.data}")
+    X = read_table(args.data, progress.note)
+    n_samples, n_features = X.shape
+    progress.show(f"fitting {n_samples} rows of {n_features} features")
+    codec = _make_codec(
+        args.codec,
+        beta=args.beta,
+        target_rate=args.target_rate,
+        target_distortion=args.target_distortion,
+        n_components=args.n_components,
+        n_bits=args.n_bits,
+        distortion=args.distortion,
+        standardize=args.standardize,
+        random_state=args.seed,
+    )
+    start = time.perf_counter()
+    codec.fit(X)
+    seconds = time.perf_counter() - start
+    progress.show("measuring rate and distortion")
+    rate, distortion = codec.rate(X), codec.mean_distortion(X)
+    codec.save(model)
+    progress.clear()
+    print(f"{type(codec).__name__} fitted to {n_samples} rows of {n_features} features")
+    _print_facts(
+        rate=f"{rate:.4g} bits per sample, {rate / n_features:.4g} per feature",
+        distortion=f"{distortion:.5g} per sample ({_unit(codec)})",
+        beta=_price(codec),
+        time=f"{seconds:.2f} s",
+        model=f"{args.model}, {os.path.getsize(model)} bytes",
+        next=f"rdlearn compress --model {args.model} {args.data} out.rd",
+    )
+
+
+def _compress(args, progress):
+    codec = load(args.model)
+    out = check_output(args.out, inputs=[args.data, args.model])
+    progress.show(f"reading {args.data}")
+    X = _match_columns(codec, read_table(args.data, progress.note), args.data)
+    progress.show(f"compressing {len(X)} rows")
+    start = time.perf_counter()
+    codec.compress_to(X, out)
+    seconds = time.perf_counter() - start
+    progress.clear()
+    before, after = os.path.getsize(args.data.partition(".npz:")[0]), os.path.getsize(out)
+    _print_facts(
+        read=f"{args.data}, {before} bytes, {len(X)} rows",
+        written=f"{args.out}, {after} bytes, {8 * after / len(X):.4g} bits per sample with headers",
+        ratio=f"{before / after:.4g} to 1",
+        time=f"{seconds:.2f} s",
+    )
+
+
+def _match_columns(codec, X, name):
+    """The table with its columns in the model's order."""
+    names = getattr(codec, "feature_names_in_", None)
+    if not hasattr(X, "columns"):
+        return X
+    if names is None:
+        return X.to_numpy(np.result_type(*(_float_of(kind) for kind in X.dtypes)))
+    missing = [label for label in names if label not in X.columns]
+    extra = [label for label in X.columns if label not in names]
+    for labels, verb in ((missing, "lacks"), (extra, "has, unlike the model,")):
+        if labels:
+            listed = ", ".join(map(repr, labels[:5])) + (", ..." if len(labels) > 5 else "")
+            noun = "column" if len(labels) == 1 else "columns"
+            raise ValueError(f"{name} {verb} the {noun} {listed} (the model has {len(names)}).")
+    return X[list(names)]
+
+
+def _float_of(kind):
+    return np.float32 if kind == np.float32 else np.float64
+
+
+def _decompress(args, progress):
+    codec = load(args.model)
+    out = check_output(args.out, WRITABLE, inputs=[args.data, args.model])
+    with open(args.data, "rb") as stream:
+        n_rows = container.read_header(stream).n_rows
+
+    def frames():
+        done = 0
+        for frame in codec.decompress_from(args.data, as_frame=True):
+            done += len(frame)
+            progress.show(f"decompressing: {done} of {n_rows} rows")
+            yield frame
+
+    start = time.perf_counter()
+    write_table(out, frames(), n_rows)
+    seconds = time.perf_counter() - start
+    progress.clear()
+    _print_facts(
+        written=f"{args.out}, {os.path.getsize(out)} bytes, {n_rows} rows of "
+        f"{codec.n_features_in_} columns",
+        time=f"{seconds:.2f} s",
+    )
+
+
+def _info(args, progress):
+    with open(args.file, "rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        if magic == container.MAGIC:
+            return _info_stream(args.file, container.read_header(file))
+    if magic != _persistence.MAGIC:
+        raise ValueError(f"{args.file} is neither a model nor a compressed file of rdlearn.")
+    return _info_model(args.file)
+
+
+def _info_model(path):
+    codec = load(path)
+    params = {key: value for key, value in codec.get_params().items() if value is not None}
+    names = getattr(codec, "feature_names_in_", None)
+    listed = ""
+    if names is not None:
+        listed = ": " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    last = codec.history_.iloc[-1]
+    print(f"{path}: model, {type(codec).__name__}")
+    _print_facts(
+        written_by=f"rdlearn {_persistence.read(path)['version']}",
+        parameters=", ".join(f"{key}={value!r}" for key, value in params.items()),
+        features=f"{codec.n_features_in_}{listed}",
+        components=f"{len(codec.get_feature_names_out())}",
+        beta=_price(codec),
+        rate=f"{last['rate_bits']:.4g} bits per training sample",
+        distortion=f"{last['distortion']:.5g} per training sample ({_unit(codec)})",
+        tables=f"{codec.quantizers_.side_information_bits() // 8} of {os.path.getsize(path)} bytes",
+        fingerprint=codec.fingerprint.hex(),
+    )
+
+
+def _info_stream(path, header):
+    size = os.path.getsize(path)
+    print(f"{path}: compressed table, {header.codec}")
+    _print_facts(
+        rows=f"{header.n_rows} of {header.n_features} features, {header.dtype}",
+        chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows",
+        size=f"{size} bytes, {size / max(header.n_rows, 1):.4g} per row",
+        fingerprint=f"{header.fingerprint.hex()} (of the model)",
+    )
+
+
+def _unit(codec):
+    return codec.distortion_.unit + (", standardized" if codec.standardize else "")
+
+
+def _price(codec):
+    if getattr(codec, "n_bits", None):
+        return f"not used: {codec.n_bits} fixed bits for every component"
+    return f"{codec.beta_:.4g} nats per unit of distortion"
+
+
+def _print_facts(**facts):
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"  {name.replace('_', ' '):<{width}}  {value}")

@@ -1,0 +1,516 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rdlearn import PCACodec, __version__, cli, load
+from rdlearn._curve_command import FORMATS, default_betas
+from rdlearn._tables_io import read_table
+from rdlearn.datasets import source
+from rdlearn.information import gaussian_water_level
+
+COLUMNS = ["codec", "beta", "n_components", "rate_bits", "distortion", "score", "psnr_db"]
+COLUMNS += ["bytes_per_sample", "fit_seconds", "excess_bits"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def frame():
+    z = np.random.default_rng(0).normal(size=(300, 3))
+    return pd.DataFrame(
+        {
+            "tiny": (z[:, 0] * 30).astype(np.int8),
+            "big": (z[:, 1] * 1e6).astype(np.int64),
+            "count": (z[:, 2] * 500 + 3000).astype(np.uint16),
+            "single": z[:, 0].astype(np.float32),
+            "double": z[:, 1] + z[:, 2],
+            "flag, quoted": z[:, 0] > 0,
+        }
+    )
+
+
+@pytest.fixture
+def model(folder, frame):
+    frame.to_parquet("t.parquet")
+    frame.to_csv("t.csv", index=False)
+    fit = ["fit", "t.parquet", "--model", "m.rdl", "--target-rate", "20", "--standardize"]
+    assert cli.main(fit) == 0
+    return folder
+
+
+def run(capsys, *args):
+    """Exit status, stdout and stderr of the command line."""
+    capsys.readouterr()
+    status = cli.main([str(arg) for arg in args])
+    return status, *capsys.readouterr()
+
+
+def refused(capsys, *args):
+    """The one sentence on stderr of a command that must exit with 2 and print nothing else."""
+    status, out, err = run(capsys, *args)
+    lines = [line for line in err.splitlines() if not line.startswith("rdlearn: reading")]
+    lines = [line for line in lines if not line.startswith(("rdlearn: fitting", "rdlearn: curve"))]
+    assert (status, out, len(lines)) == (2, "", 1), (status, out, err)
+    assert lines[0].startswith("rdlearn: ")
+    return lines[0].removeprefix("rdlearn: ")
+
+
+def table_of(out):
+    """The printed table as a DataFrame of strings, rows without a mark filled up."""
+    lines = out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.split()[:2] == ["codec", "beta"])
+    last = lines.index("", first)
+    names = [*lines[first].split(), "best"]
+    rows = [[*line.split(), ""][: len(names)] for line in lines[first + 1 : last]]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_curve_of_digits_prints_the_table_and_saves_the_same(folder, capsys):
+    status, out, err = run(capsys, "curve", "--out", "c.csv", "--plot", "c.png", "--cv", 2)
+    assert status == 0
+    assert err.count("rdlearn: curve 1 of 1 (pca), beta = ") == 9
+    shown = table_of(out)
+    assert list(shown) == [*COLUMNS, "best"]
+    saved = pd.read_csv("c.csv")
+    assert list(saved)[: len(COLUMNS)] == COLUMNS and "rate_bits_std" in saved
+    for name, form in FORMATS.items():
+        expected = ["-" if value != value else form.format(value) for value in saved[name]]
+        assert shown[name].tolist() == expected
+    assert (shown["excess_bits"] == "-").all()
+    assert saved["rate_bits"].is_monotonic_increasing and saved["score"].notna().all()
+    assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+    marked = shown.index[shown["best"] == "*"]
+    assert list(marked) == [saved["score"].idxmax()]
+    assert f"* best score, at beta = {saved['beta'][marked[0]]:.4g}" in out
+    for words in ("nats per unit", "rate_bits: per sample", "nats per sample", "data range of 16"):
+        assert words in out
+    assert max(map(len, out.splitlines())) < 120
+
+
+def test_excess_over_a_known_source(folder, capsys):
+    status, out, _ = run(
+        capsys, "curve", "gaussian-equal", "--rows", 20000, "--beta", 2, 20, "--out", "g.csv"
+    )
+    assert status == 0 and "excess_bits: rate_bits minus R(D)" in out
+    saved = pd.read_csv("g.csv")
+    known = source("gaussian-equal")
+    excess = saved["rate_bits"] - known.rate_bits(saved["distortion"].to_numpy())
+    np.testing.assert_allclose(saved["excess_bits"], excess, rtol=1e-12)
+    per_component = saved["excess_bits"] / known.n_features
+    assert ((per_component > 0.1) & (per_component < 0.3)).all()
+
+
+def test_excess_over_a_lower_bound_is_said_to_be_an_upper_limit(folder, capsys):
+    _, out, err = run(capsys, "curve", "banana", "--rows", 2000, "--beta", 1, "--plot", "b.svg")
+    assert "at most this" in out and "drawing 2000 rows" in err
+    assert (
+        "lower bound" in (folder / "b.svg").read_text() or "<svg" in (folder / "b.svg").read_text()
+    )
+    assert table_of(out)["excess_bits"].tolist() != ["-"]
+    _, out, _ = run(capsys, "curve", "banana", "--rows", 500, "--beta", 1, "--standardize")
+    assert table_of(out)["excess_bits"].tolist() == ["-"] and "standardized" in out
+
+
+def test_a_binary_source_brings_its_own_distortion(capsys):
+    status, out, _ = run(capsys, "curve", "binary", "--rows", 300, "--beta", 3, "--cv", 2)
+    assert status == 0 and "distortion: hamming" in out
+    assert float(table_of(out)["excess_bits"][0]) > 0
+
+
+def test_a_file_wins_over_a_source_of_its_name(folder, capsys):
+    (folder / "gaussian").write_text("a,b\n1,2\n")
+    assert "'gaussian'" not in refused(capsys, "curve", "gaussian")
+
+
+def test_each_width_is_a_curve_and_jobs_change_nothing(folder, frame, capsys):
+    frame.to_csv("t.csv", index=False)
+    args = ["curve", "t.csv", "--n-components", 2, 4, "--beta", 5, 1, "--standardize"]
+    status, out, _ = run(capsys, *args, "--plot", "c.pdf")
+    shown = table_of(out)
+    assert status == 0 and shown["n_components"].tolist() == ["2", "2", "4", "4"]
+    assert shown["beta"].tolist() == ["1", "5", "1", "5"]
+    assert "PCACodec, 4 components" in out and (folder / "c.pdf").stat().st_size > 1000
+    parallel = table_of(run(capsys, *args, "--jobs", 2)[1])
+    assert parallel.drop(columns="fit_seconds").equals(shown.drop(columns="fit_seconds"))
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_prices_follow_the_units_of_the_data(unit):
+    X = np.random.default_rng(0).normal(size=(400, 3)) * [3.0, 1.0, 0.1]
+    betas = default_betas(X * unit, "squared_error", standardize=False)
+    np.testing.assert_allclose(
+        betas, np.divide(default_betas(X, "squared_error", False), unit**2), 6e-3
+    )
+    assert len(betas) == 9 and betas == sorted(betas)
+    variances = np.linalg.eigvalsh(np.cov((X * unit).T, bias=True))
+    ends = [0.5 / gaussian_water_level(variances, f * variances.sum()) for f in (0.8, 0.002)]
+    np.testing.assert_allclose([betas[0], betas[-1]], ends, rtol=1e-2)
+    absolute = np.multiply(default_betas(X * unit, "absolute_error", False), unit)
+    np.testing.assert_allclose(absolute, default_betas(X, "absolute_error", False), rtol=6e-3)
+    standard = default_betas(X * unit, "squared_error", True)
+    np.testing.assert_allclose(standard, default_betas(X, "squared_error", True), rtol=6e-3)
+
+
+def test_prices_of_a_wide_table_and_a_constant_column():
+    X = np.random.default_rng(0).normal(size=(5, 40))
+    X[:, 0] = 7.0
+    for name in ("squared_error", "absolute_error", "hamming"):
+        betas = default_betas(X, name, True)
+        assert np.isfinite(betas).all() and np.all(np.diff(betas) > 0)
+
+
+def test_fit_saves_the_model_it_describes(folder, frame, capsys):
+    frame.to_csv("t.csv", index=False)
+    args = ["fit", "t.csv", "--model", "m.rdl", "--target-rate", "12", "--n-components", "4"]
+    status, out, err = run(capsys, *args, "--standardize", "--seed", 3)
+    codec = load("m.rdl")
+    X = pd.read_csv("t.csv")
+    assert status == 0 and "fitting 300 rows" in err
+    expected = PCACodec(4, target_rate=12.0, standardize=True, random_state=3)
+    assert codec.get_params() == expected.get_params()
+    assert f"{codec.rate(X):.4g} bits per sample" in out and codec.rate(X) <= 12
+    assert f"{codec.mean_distortion(X):.5g} per sample" in out
+    assert f"{(folder / 'm.rdl').stat().st_size} bytes" in out
+    assert "rdlearn compress --model m.rdl t.csv out.rd" in out
+    run(
+        capsys,
+        "fit",
+        "t.csv",
+        "--model",
+        "n.rdl",
+        "--n-bits",
+        "1",
+        "--distortion",
+        "absolute_error",
+    )
+    assert load("n.rdl").n_bits == 1 and load("n.rdl").distortion == "absolute_error"
+    run(capsys, "fit", "t.csv", "--model", "n.rdl", "--target-distortion", "3", "--standardize")
+    assert load("n.rdl").target_distortion == 3.0
+    run(capsys, "fit", "t.csv", "--model", "n.rdl", "--beta", "2.5", "--standardize")
+    assert load("n.rdl").beta == 2.5
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_names_and_dtypes_come_back(model, frame, capsys, ending):
+    status, out, _ = run(capsys, "compress", "--model", "m.rdl", "t.parquet", "out.rd")
+    size = (model / "out.rd").stat().st_size
+    assert status == 0 and f"{size} bytes, {8 * size / 300:.4g} bits per sample" in out
+    status, out, _ = run(capsys, "decompress", "--model", "m.rdl", "out.rd", f"back.{ending}")
+    assert status == 0 and "300 rows of 6 columns" in out
+    expected = load("m.rdl").decompress((model / "out.rd").read_bytes(), as_frame=True)
+    assert expected.dtypes.equals(frame.dtypes)
+    if ending == "parquet":
+        back = pd.read_parquet("back.parquet")
+    else:
+        assert b"\r" not in (model / "back.csv").read_bytes()
+        kinds = frame.dtypes.to_dict()
+        back = pd.read_csv("back.csv", dtype=kinds)
+    pd.testing.assert_frame_equal(back, expected, check_exact=True)
+
+
+def test_decompress_to_npy_and_in_several_chunks(model, frame, capsys):
+    codec = load("m.rdl")
+    codec.compress_to(frame, "out.rd", chunk_rows=64)
+    for ending in ("npy", "csv", "parquet"):
+        assert run(capsys, "decompress", "--model", "m.rdl", "out.rd", f"b.{ending}")[0] == 0
+    expected = codec.decompress((model / "out.rd").read_bytes(), as_frame=True)
+    np.testing.assert_array_equal(np.load("b.npy"), expected.to_numpy(np.float64))
+    assert len(pd.read_csv("b.csv")) == len(pd.read_parquet("b.parquet")) == 300
+    assert (model / "b.csv").read_text().count("tiny") == 1
+
+
+def test_arrays_go_through_without_names(folder, capsys):
+    X = np.random.default_rng(1).normal(size=(200, 2, 2)).astype(np.float32)
+    np.save("t.npy", X)
+    status, _, err = run(capsys, "fit", "t.npy", "--model", "m.rdl", "--target-rate", 8)
+    assert status == 0 and "each row is flattened to 4 columns" in err
+    assert run(capsys, "compress", "--model", "m.rdl", "t.npy", "o.rd")[0] == 0
+    assert run(capsys, "decompress", "--model", "m.rdl", "o.rd", "b.csv")[0] == 0
+    assert run(capsys, "decompress", "--model", "m.rdl", "o.rd", "b.npy")[0] == 0
+    flat = X.reshape(200, 4)
+    back = np.load("b.npy")
+    assert back.dtype == np.float32 and np.array_equal(back, load("m.rdl").reconstruct(flat))
+    csv = pd.read_csv("b.csv", dtype=np.float32)
+    assert list(csv) == ["x0", "x1", "x2", "x3"] and np.array_equal(csv.to_numpy(), back)
+    # A csv of the same values needs no names either, and its float32 columns stay float32.
+    pd.DataFrame(flat, columns=list("abcd")).to_parquet("t.parquet")
+    assert run(capsys, "compress", "--model", "m.rdl", "t.parquet", "o2.rd")[0] == 0
+    assert (folder / "o2.rd").read_bytes() == (folder / "o.rd").read_bytes()
+
+
+def test_npy_is_mapped_not_loaded(folder):
+    np.save("t.npy", np.zeros((10, 3, 2)))
+    table = read_table("t.npy", lambda text: None)
+    assert table.shape == (10, 6)
+    base = table
+    while not isinstance(base, np.memmap):
+        base = base.base
+    assert not base.flags.writeable
+
+
+def test_columns_are_matched_by_name(model, frame, capsys):
+    run(capsys, "compress", "--model", "m.rdl", "t.parquet", "one.rd")
+    frame[frame.columns[::-1]].to_parquet("turned.parquet")
+    assert run(capsys, "compress", "--model", "m.rdl", "turned.parquet", "two.rd")[0] == 0
+    assert (model / "one.rd").read_bytes() == (model / "two.rd").read_bytes()
+    frame.drop(columns="big").to_csv("less.csv", index=False)
+    assert "lacks the column 'big'" in refused(
+        capsys, "compress", "--model", "m.rdl", "less.csv", "no.rd"
+    ).replace("rdlearn: ", "")
+    frame.assign(new=1, newer=2).to_csv("more.csv", index=False)
+    said = refused(capsys, "compress", "--model", "m.rdl", "more.csv", "no.rd")
+    assert "columns 'new', 'newer'" in said and not (model / "no.rd").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(model, frame, capsys):
+    np.save("t.npy", frame.to_numpy(np.float64))
+    status, _, err = run(capsys, "compress", "--model", "m.rdl", "t.npy", "out.rd")
+    warned = [line for line in err.splitlines() if "warning" in line]
+    assert status == 0 and len(warned) == 1
+    assert warned[0].startswith("rdlearn: warning: X does not have valid feature names")
+    assert ".py" not in err
+
+
+def test_info(model, capsys):
+    run(capsys, "compress", "--model", "m.rdl", "t.parquet", "out.rd")
+    codec, size = load("m.rdl"), (model / "out.rd").stat().st_size
+    status, out, _ = run(capsys, "info", "m.rdl")
+    assert status == 0
+    for fact in ("PCACodec", "target_rate=20.0", __version__, "6: tiny, big", "bits per training"):
+        assert fact in out
+    assert f"{codec.quantizers_.side_information_bits() // 8} of" in out
+    status, out, _ = run(capsys, "info", "out.rd")
+    assert status == 0
+    for fact in ("300 of 6 features, float64", "1 of at most", f"{size} bytes, {size / 300:.4g}"):
+        assert fact in out
+    assert codec.fingerprint.hex() in out
+    assert "neither a model nor a compressed file" in refused(capsys, "info", "t.csv")
+    (model / "cut.rdl").write_bytes((model / "m.rdl").read_bytes()[:-3])
+    assert "truncated" in refused(capsys, "info", "cut.rdl")
+    (model / "cut.rd").write_bytes((model / "out.rd").read_bytes()[:20])
+    assert "less than its header" in refused(capsys, "info", "cut.rd")
+    assert refused(capsys, "info", "none.rdl") == "none.rdl: No such file or directory."
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
+def test_a_damaged_stream_leaves_the_output_as_it_was(model, frame, capsys, ending):
+    load("m.rdl").compress_to(frame, "out.rd", chunk_rows=100)
+    data = bytearray((model / "out.rd").read_bytes())
+    data[-1] ^= 1  # in the last chunk: the ones before it decode
+    (model / "bad.rd").write_bytes(data)
+    (model / f"b.{ending}").write_text("precious")
+    before = sorted(model.iterdir())
+    status, out, err = run(capsys, "decompress", "--model", "m.rdl", "bad.rd", f"b.{ending}")
+    assert (status, out) == (2, "") and "Chunk 3 of 3 is damaged" in err.splitlines()[-1]
+    assert (model / f"b.{ending}").read_text() == "precious"
+    assert sorted(model.iterdir()) == before
+
+
+def test_a_stream_of_another_model_is_refused(model, capsys):
+    run(capsys, "compress", "--model", "m.rdl", "t.parquet", "out.rd")
+    run(capsys, "fit", "t.csv", "--model", "n.rdl", "--target-rate", 10, "--standardize")
+    assert "another model" in refused(capsys, "decompress", "--model", "n.rdl", "out.rd", "b.csv")
+    assert "not an rdlearn model" in refused(capsys, "compress", "--model", "t.csv", "t.csv", "o")
+    assert "not an rdlearn stream" in refused(
+        capsys, "decompress", "--model", "m.rdl", "t.csv", "b.csv"
+    )
+
+
+BAD_TABLES = {
+    "text.csv": ("a,b\n1,2\n3,x\n", "column 'b' is not numeric ('x' in row 2)"),
+    "nan.csv": ("a,b\n1,2\n3,\n", "column 'b' has no value (NaN) in row 2"),
+    "inf.csv": ("a,b\n-inf,2\n3,4\n", "column 'a' has an infinite value in row 1"),
+    "empty.csv": ("", "empty.csv cannot be read as csv"),
+    "header.csv": ("a,b\n", "0 rows"),
+    "ragged.csv": ("a,b\n1,2\n1,2,3\n", "cannot be read as csv"),
+    "index.csv": ("a,b\n1,2,3\n4,5,6\n", "more values in a row than names"),
+    "semicolon.csv": ("a;b\n1;2\n", "separates its columns by semicolons"),
+    "constant.csv": ("a,b\n1,2\n1,2\n1,2\n", "is constant"),
+    "few.csv": ("a,b\n1,2\n3,4\n", "n_splits=3"),
+    "odd.txt": ("a,b\n1,2\n", "use .csv, .npy, .npz or .parquet"),
+    "damaged.npy": ("\x93NUMPY", "cannot be read as npy"),
+    "empty.npy": ("", "cannot be read as npy"),
+    "damaged.npz": ("PK", "cannot be read as npz"),
+    "damaged.parquet": ("PAR1", "cannot be read as parquet"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_bad_files_get_one_sentence(folder, capsys, name):
+    text, complaint = BAD_TABLES[name]
+    (folder / name).write_bytes(text.encode("latin-1"))
+    assert complaint in refused(capsys, "curve", name)
+
+
+BAD_ARRAYS = {
+    "flat": (np.zeros(3), "X.reshape(-1, 1)"),
+    "object": (np.array([[1, "a"]], dtype=object), "Python objects"),
+    "complex": (np.zeros((2, 2), complex), "complex128"),
+    "none": (np.zeros((0, 2)), "nothing in it"),
+    "nan": (np.array([[0.0, 1.0], [2.0, np.nan]]), "column 1 (counted from 0) has no value"),
+    "inf": (np.array([[0.0, np.inf], [2.0, 1.0]]), "has an infinite value in row 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_bad_arrays_get_one_sentence(folder, capsys, name):
+    array, complaint = BAD_ARRAYS[name]
+    np.save("t.npy", array)
+    said = refused(capsys, "fit", "t.npy", "--model", "m.rdl", "--beta", 1)
+    assert complaint in said and not (folder / "m.rdl").exists()
+
+
+def test_npz_picks_the_only_table_or_the_named_one(folder, capsys):
+    A, B = np.arange(6.0).reshape(3, 2), np.arange(12.0).reshape(3, 2, 2)
+    np.savez("one.npz", y=np.arange(3), A=A)
+    np.savez("two.npz", A=A, B=B, names=np.array(["a", None]))
+    ignore = [].append
+    np.testing.assert_array_equal(read_table("one.npz", ignore), A)
+    np.testing.assert_array_equal(read_table("two.npz:B", ignore), B.reshape(3, 4))
+    said = refused(capsys, "curve", "two.npz")
+    assert "holds 2 tables" in said and "A (3, 2), B (3, 2, 2)" in said and "two.npz:A" in said
+    assert "no array 'C', only A, B" in refused(capsys, "curve", "two.npz:C")
+
+
+def test_csv_without_header_keeps_its_first_row(folder):
+    notes = []
+    X = np.random.default_rng(0).normal(size=(4, 3))
+    np.savetxt("bare.csv", X, delimiter=",", fmt="%.17g")
+    np.testing.assert_array_equal(read_table("bare.csv", notes.append), X)
+    assert "no header line" in notes[0]
+    pd.DataFrame(X).to_csv("numbered.csv", index=False)
+    table = read_table("numbered.csv", notes.append)
+    assert list(table) == ["0", "1", "2"] and np.array_equal(table, X) and len(notes) == 1
+    pd.DataFrame(X).to_csv("indexed.csv")
+    read_table("indexed.csv", notes.append)
+    assert "index=False" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["curve", "none.csv"], "none.csv: No such file or directory."),
+        (["curve", "nosuch"], "no source (gaussian, "),
+        (["curve", "t.csv", "--out", "x.txt"], "use .csv or .parquet"),
+        (["curve", "t.csv", "--plot", "x.bmp"], "use .png, .pdf or .svg"),
+        (["curve", "t.csv", "--out", "none/x.csv"], "there is no folder"),
+        (["curve", "t.csv", "--plot", "sub.png"], "is a folder"),
+        (["curve", "t.csv", "--distortion", "taste"], "taste"),
+        (["curve", "t.csv", "--distortion", "hamming"], "tiny"),
+        (["curve", "t.csv", "--n-components", "9"], "must be at most 6"),
+        (["curve", "t.csv", "--cv", "1"], "from 2"),
+        (["curve", "--beta", "1", "t.csv"], "DATA goes before"),
+        (["curve", "t.csv", "--beta", "-1"], "not a positive number"),
+        (["curve", "t.csv", "--codec", "zip"], "invalid choice: 'zip'"),
+        (["fit", "t.csv", "--model", "x.rdl"], "Say how much to spend"),
+        (["fit", "t.csv", "--model", "t.csv", "--beta", "1"], "both read and written"),
+        (["fit", "t.csv", "--model", "x.rdl", "--target-rate", "1e6"], "out of reach"),
+        (["fit", "t.csv", "--model", "x.rdl", "--n-bits", "99", "--seed", "1"], "n_bits"),
+        (["fit", "t.csv", "--model", "none/x.rdl", "--beta", "1"], "there is no folder"),
+        (["compress", "--model", "m.rdl", "t.csv", "none/o.rd"], "there is no folder"),
+        (["compress", "--model", "none.rdl", "t.csv", "o.rd"], "No such file"),
+        (["decompress", "--model", "m.rdl", "out.rd", "b.xls"], "use .csv, .npy or .parquet"),
+        (["decompress", "--model", "m.rdl", "none.rd", "b.csv"], "No such file"),
+        (["polish"], "invalid choice: 'polish'"),
+    ],
+)
+def test_bad_requests_get_one_sentence(model, capsys, args, complaint):
+    (model / "sub.png").mkdir()
+    before = sorted(model.iterdir())
+    assert complaint in refused(capsys, *args)
+    assert sorted(model.iterdir()) == before
+
+
+def test_outputs_are_checked_before_the_work(folder, frame, capsys, monkeypatch):
+    frame.to_csv("t.csv", index=False)
+
+    def work(*args, **kwargs):
+        raise AssertionError("work began")
+
+    monkeypatch.setattr("rdlearn._curve_command.read_table", work)
+    monkeypatch.setattr("rdlearn.cli.read_table", work)
+    assert "no folder" in refused(capsys, "curve", "t.csv", "--plot", "none/x.png")
+    assert "no folder" in refused(capsys, "fit", "t.csv", "--model", "none/m", "--beta", 1)
+    monkeypatch.setattr("tempfile.TemporaryFile", _denied)
+    assert "Permission denied" in refused(capsys, "curve", "t.csv", "--out", "x.csv")
+
+
+def _denied(dir):
+    raise PermissionError(13, "Permission denied", dir)
+
+
+def test_a_device_is_not_replaced_and_a_link_is_followed(folder, frame, capsys):
+    frame.to_csv("t.csv", index=False)
+    fit = ["fit", "t.csv", "--target-rate", 9, "--standardize", "--model"]
+    assert "not a regular file" in refused(capsys, *fit, "/dev/null")
+    (folder / "sub").mkdir()
+    (folder / "link.rdl").symlink_to(folder / "sub" / "m.rdl")
+    assert run(capsys, *fit, "link.rdl")[0] == 0
+    assert (folder / "link.rdl").is_symlink() and load("sub/m.rdl").target_rate == 9
+
+
+def test_plot_without_matplotlib_is_refused_at_the_start(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "pip install 'rdlearn[plot]'" in refused(capsys, "curve", "--plot", "c.png")
+
+
+def test_interrupt_memory_and_defects(folder, capsys, monkeypatch):
+    def raising(error):
+        def run_curve(*args):
+            raise error
+
+        monkeypatch.setattr(cli, "run_curve", run_curve)
+
+    raising(KeyboardInterrupt())
+    assert run(capsys, "curve") == (130, "", "")
+    raising(MemoryError("Unable to allocate 9 EiB"))
+    assert "not enough memory (Unable to allocate 9 EiB)" in refused(capsys, "curve")
+    raising(ValueError("First  line.\nSecond line."))
+    assert refused(capsys, "curve") == "First line."
+    raising(ZeroDivisionError("a defect"))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["curve"])
+
+
+def test_progress_rewrites_its_line_on_a_terminal(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    status, _, err = run(capsys, "curve", "banana", "--rows", 100, "--beta", 1, 2)
+    assert status == 0 and "\n" not in err
+    assert err.endswith("\r\x1b[K") and err.count("\r\x1b[Krdlearn: ") == 3
+
+
+def test_help_version_and_no_command(capsys):
+    assert run(capsys, "--version") == (0, f"rdlearn {__version__}\n", "")
+    for name in ("curve", "fit", "compress", "decompress", "info"):
+        status, out, _ = run(capsys, name, "--help")
+        assert status == 0 and f"example: rdlearn {name}" in out
+    assert "example: rdlearn curve" in run(capsys, "--help")[1]
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "") and err.startswith("usage: rdlearn")
+
+
+def test_as_a_program(folder):
+    program = [sys.executable, "-m", "rdlearn"]
+    done = subprocess.run([*program, "info", "none"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "rdlearn: none: No such file or directory.\n" and done.stdout == ""
+
+
+def test_a_closed_pipe_is_quiet(folder):
+    program = f"{sys.executable} -m rdlearn curve banana --rows 200 --beta 1 | true"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+def test_importing_brings_no_matplotlib():
+    code = "import sys, rdlearn.cli; print([m for m in sys.modules if m == 'matplotlib'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,66 @@
+"""Streams and models written once must decode for ever: the files are in tests/golden."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdlearn import load
+from rdlearn.coding import container
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = ["float64", "escapes_float32", "wide_table", "n_bits"]
+
+
+@pytest.fixture(params=NAMES)
+def golden(request):
+    codec = load(GOLDEN / f"{request.param}.model")
+    with np.load(GOLDEN / f"{request.param}.npz") as arrays:
+        symbols, decoded = arrays["symbols"], arrays["decoded"]
+    return codec, GOLDEN / f"{request.param}.stream", symbols, decoded
+
+
+def chunks_of(stream):
+    with open(stream, "rb") as file:
+        header = container.read_header(file)
+        for number, payload in container.read_chunks(file, header, range(header.n_chunks)):
+            first, count = header.rows_of(number)
+            yield payload, slice(first, first + count)
+
+
+def test_symbols_are_exact_in_both_directions(golden):
+    codec, stream, symbols, _ = golden
+    for payload, rows in chunks_of(stream):
+        np.testing.assert_array_equal(
+            codec._tables.decode(payload, rows.stop - rows.start), symbols[:, rows]
+        )
+        # Encoding is integer arithmetic too, so the bytes are the same everywhere.
+        assert codec._tables.encode(symbols[:, rows].astype(np.int32)) == payload
+
+
+def test_arrays_are_equal_up_to_rounding(golden):
+    codec, stream, symbols, decoded = golden
+    result = codec.decompress(stream.read_bytes())
+    assert result.dtype == decoded.dtype and result.shape == decoded.shape
+    if codec.distortion_.name == "hamming":
+        np.testing.assert_array_equal(result, decoded)
+        return
+    # Each value is a sum of n_components products and a mean; every operation rounds once.
+    codes = codec._dequantize(symbols, decoded.dtype).astype(np.float64)
+    size = np.abs(codes) @ np.abs(codec.components_ * codec._units()) + np.abs(codec.mean_)
+    bound = (codec.n_components_ + 3) * np.finfo(decoded.dtype).eps * size
+    assert np.all(np.abs(result.astype(np.float64) - decoded) <= bound)
+
+
+def test_the_files_hold_the_hard_cases():
+    codecs = {name: load(GOLDEN / f"{name}.model") for name in NAMES}
+    symbols = {name: np.load(GOLDEN / f"{name}.npz")["symbols"] for name in NAMES}
+    sizes = codecs["escapes_float32"].quantizers_.size
+    assert (symbols["escapes_float32"] < 0).any()
+    assert (symbols["escapes_float32"] >= sizes[:, np.newaxis]).any()
+    assert (np.abs(symbols["escapes_float32"]) == 1 << 30).any()
+    assert codecs["wide_table"]._tables.shift.max() > 0
+    assert {symbols["n_bits"].min(), symbols["n_bits"].max()} == {0, 3}
+    chunks = {name: len(list(chunks_of(GOLDEN / f"{name}.stream"))) for name in NAMES}
+    assert chunks == {"float64": 3, "escapes_float32": 1, "wide_table": 1, "n_bits": 3}
+    assert sum(path.stat().st_size for path in GOLDEN.glob("*.*")) < 32_000
