@@ -171,6 +171,11 @@ class PCACodec(DiscreteCodec):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As for `fit`; a target must be within reach in every call.
         """
         partial = getattr(self, "_partial", None)
         if partial is None and hasattr(self, "components_"):

@@ -30,17 +30,22 @@ ARRAY, TEXTS = "__array__", "__texts__"
 def whole_file(path):
     """Open a temporary file beside `path` for binary writing; rename it there on success.
 
-    A reader never sees half a file, and a failure leaves what was there before.
+    A reader never sees half a file, and a failure leaves what was there before. A link keeps
+    pointing to its file; a device or pipe is written directly.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as file:
+            yield file
+        return
     handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        # mkstemp makes files private; give the mode that open() would have given.
+        # mkstemp makes files private; give the mode that open() would have left.
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -52,7 +52,7 @@ def read_table(name, note):
         elif ending == ".parquet":
             table = _read_parquet(path)
         elif ending == ".npy":
-            table = np.load(path, mmap_mode="r", allow_pickle=False)
+            table = np.lib.format.open_memmap(path, mode="r")
         else:
             table = _read_npz(path, array)
     except DAMAGE as error:
@@ -191,7 +191,11 @@ def _parquet(frame):
 
 
 def _read_npz(path, name):
-    with np.load(path, allow_pickle=False) as archive:
+    if not zipfile.is_zipfile(path):
+        raise _Complaint(f"{path} is not an npz file: it is no zip archive.")
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        if name is None and len(archive.files) == 1:
+            name = archive.files[0]
         if name is None:
             shapes = {key: _shape(archive, key) for key in archive.files}
             tables = [key for key, shape in shapes.items() if shape and len(shape) >= 2]

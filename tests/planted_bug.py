@@ -1,14 +1,13 @@
 """Counts the damaged payloads on which a decoder looks beyond the end of its chunk.
 
-Run as ``python planted_bug.py TEXT REPLACEMENT``: a copy of the kernels with TEXT replaced decodes
-the mutants of test_fuzz. Each payload lies in a larger buffer, once before zeros and once before
-ones: a decoder that checks every read says the same about both. Run by test_fuzz in a process
-and a numba cache of its own.
+Copies of the kernels, as they are and with one bounds check planted out, decode the same mutants
+of test_fuzz. Each payload lies in a larger buffer, once before zeros and once before ones: a
+decoder that checks every read says the same about both. Prints a count for each copy. Run by
+test_fuzz in a process and a numba cache of its own.
 """
 
 import importlib.util
 import pathlib
-import sys
 import tempfile
 
 import numpy as np
@@ -18,13 +17,18 @@ from rdlearn.coding.tables import IntegerTables
 from rdlearn.kernels import entropy_coding
 
 HEAD, N_ROWS, N_MUTANTS = 32, 64, 400
+PLANTED = {
+    "intact": ("", ""),
+    "eight_at_once": (" and p + N_LANES <= n_words", ""),
+    "off_by_one": ("x < STATE_LOW and p >= n_words", "x < STATE_LOW and p > n_words"),
+}
 
 
-def changed_kernels(folder, text, replacement):
+def changed_kernels(folder, name):
+    text, replacement = PLANTED[name]
     source = pathlib.Path(entropy_coding.__file__).read_text()
-    if source.count(text) != 1:
-        raise SystemExit(f"{text!r} occurs {source.count(text)} times")
-    path = pathlib.Path(folder) / "changed_kernels.py"
+    assert name == "intact" or source.count(text) == 1
+    path = pathlib.Path(folder) / f"{name}.py"
     path.write_text(source.replace(text, replacement))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -50,16 +54,17 @@ def main():
     symbols = np.rint(rng.normal(0, 100, (2, N_ROWS))).astype(np.int64)
     tables = IntegerTables.fit(symbols.T)
     payload = tables.encode(symbols)
+    mutants = [mutate(rng, payload) for _ in range(N_MUTANTS)]
     with tempfile.TemporaryDirectory() as folder:
-        kernels = changed_kernels(folder, *sys.argv[1:])
-        assert verdict(kernels, tables, payload, 0)[1] == symbols.tobytes()
-        found = 0
-        for _ in range(N_MUTANTS):
-            damaged = mutate(rng, payload)
-            if len(damaged) >= HEAD:
-                one, two = (verdict(kernels, tables, damaged, filler) for filler in (0, 255))
-                found += one != two
-    print(found)
+        for name in PLANTED:
+            kernels = changed_kernels(folder, name)
+            assert verdict(kernels, tables, payload, 0)[1] == symbols.tobytes()
+            found = 0
+            for damaged in mutants:
+                if len(damaged) >= HEAD:
+                    zeros, ones = (verdict(kernels, tables, damaged, byte) for byte in (0, 255))
+                    found += zeros != ones
+            print(name, found)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,13 @@ from rdlearn.exceptions import CorruptStreamError
 TOTAL = 1 << 14
 INT64 = st.integers(-(2**63), 2**63 - 1)
 PLAIN = settings(deadline=None, derandomize=True, max_examples=60)
+# How the plain decoder and the package name the same damage.
+REASONS = {
+    "states": "state is impossible|needs at least 32",
+    "words": "ends too early",
+    "escape": "runs out of its bytes",
+    "end": "state is impossible|left over",
+}
 
 
 @st.composite
@@ -80,8 +87,8 @@ def test_damaged_payload_is_judged_as_by_the_plain_decoder(case, data):
     damaged = bytes(damaged[: len(damaged) - cut]) + data.draw(st.binary(max_size=3))
     try:
         expected = rans_decode(damaged, columns, n)
-    except ValueError:
-        with pytest.raises(CorruptStreamError):
+    except ValueError as error:
+        with pytest.raises(CorruptStreamError, match=REASONS[str(error)]):
             tables_of(columns).decode(damaged, n)
     else:
         assert tables_of(columns).decode(damaged, n).tolist() == expected
@@ -99,6 +106,19 @@ def test_every_prefix_is_refused():
             tables.decode(payload[:length], 41)
     with pytest.raises(CorruptStreamError, match="left over"):
         tables.decode(payload + b"\0\0", 41)
+
+
+@pytest.mark.parametrize("shift", [0, 5, 20])
+def test_a_missing_last_word_is_not_read(shift):
+    rng = np.random.default_rng(4)
+    for n in range(1, 40):
+        tables = IntegerTables([0], [shift], [[1, 8191, 8191, 1]])
+        # Random symbols, and the rarest alone: there almost every symbol takes a word.
+        for symbols in (rng.integers(0, 3 << shift, (1, n)), np.zeros((1, n), dtype=np.int64)):
+            payload = tables.encode(symbols)
+            if len(payload) > 32:
+                with pytest.raises(CorruptStreamError, match="ends too early"):
+                    tables.decode(payload[:-2], n)
 
 
 def test_damage_is_named():
@@ -159,3 +179,17 @@ def test_code_length_is_the_payload(scale):
     bits = tables.code_length(symbols).sum()
     spent = 8 * (len(tables.encode(symbols)) - 32)
     assert -128 <= spent - bits <= 1e-3 * n
+
+
+def test_an_escape_takes_at_most_ten_bytes():
+    columns = [(0, 0, [4096, 12288])]
+    tables = tables_of(columns)
+    payload = tables.encode(np.array([[99] + [0] * 9]))
+    words = payload[:-2]
+    for last, empty, value in [(b"\x02", 2, 2**14), (b"\x01", 9, 2**62)]:
+        # Read from the end: empty groups of seven bits, then the one with the bit.
+        longer = words + last + b"\x80" * empty
+        assert tables.decode(longer, 10).tolist() == [[value] + [0] * 9]
+        assert rans_decode(longer, columns, 10) == [[value] + [0] * 9]
+    with pytest.raises(CorruptStreamError, match="runs out of its bytes"):
+        tables.decode(words + b"\x01" + b"\x80" * 10, 10)

@@ -6,7 +6,11 @@ checksums are reached. A seeded mutator, hence the same mutants on every run.
 
 import contextlib
 import copy
+import os
+import pathlib
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zlib
@@ -50,6 +54,9 @@ def _fit(name):
         else:
             codec = PCACodec(beta=1e-6).fit(X)
             assert codec.quantizers_.active.size == 0
+    for dtype in (np.float32, np.float64):
+        # Compile before memory is measured.
+        codec.decompress(codec.compress(X.astype(dtype)))
     return codec, X
 
 
@@ -374,3 +381,15 @@ def test_models(fitted, tmp_path):
         model_outcome(path, hostile_model(rng, blob), X, stream) for _ in range(N_MODELS // 2)
     )
     assert min(seen["refused"], seen["codes"]) > 20, seen
+
+
+def test_a_planted_missing_check_is_found(tmp_path):
+    script = pathlib.Path(__file__).with_name("planted_bug.py")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    found = {name: int(count) for name, count in map(str.split, done.stdout.splitlines())}
+    assert found.pop("intact") == 0
+    assert len(found) == 2 and min(found.values()) > 0, found

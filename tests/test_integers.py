@@ -78,12 +78,17 @@ def test_any_bytes_give_an_array_or_an_error(raw, count, deflate):
         (deflated(b"\x80" * 10 + b"\x01"), 1),  # eleven groups
         (deflated(b"\x01\x80" * 5 + b"\x01"), 2),
         (pack_integers([1, 2]), -1),
-        (pack_integers([1, 2]), MAX_COUNT + 1),
+        (deflated(bytes(MAX_COUNT + 1)), MAX_COUNT + 1),
     ],
 )
 def test_malformed_arrays(data, count):
     with pytest.raises(CorruptStreamError):
         unpack_integers(data, count)
+
+
+def test_an_array_too_long_to_read_is_not_written():
+    with pytest.raises(ValueError, match="too long"):
+        pack_integers(np.broadcast_to(np.int64(0), MAX_COUNT + 1))
 
 
 def test_inflation_stops_at_the_declared_count():

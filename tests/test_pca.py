@@ -1,5 +1,6 @@
 """PCACodec: transform, quantizers at a price or a target, rates against theory, partial fits."""
 
+import tracemalloc
 import warnings
 
 import joblib
@@ -12,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from rdlearn import PCACodec, _moments
+from rdlearn import PCACodec, _moments, _pca, base
 from rdlearn.distortions import Hamming
 
 DIGITS = load_digits().data
@@ -57,6 +58,17 @@ def test_covariance_and_svd_paths_agree():
     )
     np.testing.assert_allclose(svd.components_[:19], covariance.components_[:19], atol=1e-7)
     assert svd.rate(X) == pytest.approx(covariance.rate(X), rel=1e-3)
+
+
+def test_few_rows_of_many_features_need_no_covariance():
+    X = np.random.default_rng(0).normal(size=(10, 3000))
+    PCACodec(n_bits=1).fit(X)
+    tracemalloc.start()
+    PCACodec(n_bits=1).fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The covariance matrix alone would take 72 MB.
+    assert peak < 20 * X.nbytes
 
 
 def test_large_offsets_and_constant_columns_keep_their_units():
@@ -105,6 +117,23 @@ def test_targets_are_met_from_below(name, standardize, distortion):
         assert 0.98 * share * target <= codec.mean_distortion(X) <= share * target
 
 
+@pytest.mark.parametrize("distortion", ["squared_error", "absolute_error"])
+@pytest.mark.parametrize("targets", [{"target_rate": 11.0}, {"target_distortion": 1.5}])
+def test_targets_hold_on_all_rows_though_the_search_sees_few(monkeypatch, targets, distortion):
+    monkeypatch.setattr(_pca, "SEARCH_ROWS", 64)
+    monkeypatch.setattr(_pca, "SEARCH_VALUES", 300)
+    monkeypatch.setattr(base, "MAX_RESIDUALS", 2000)
+    X = SOURCES["gaussian"]
+    codec = PCACodec(distortion=distortion, **targets).fit(X)
+    ((name, target),) = targets.items()
+    reached = codec.rate(X) if name == "target_rate" else codec.mean_distortion(X)
+    assert 0.98 * target <= reached <= target
+    # 7500 values are four times the cap: every fourth row is described.
+    error = (X - codec.reconstruct(X))[::4]
+    scale = np.sqrt((error**2).mean()) if distortion == "squared_error" else np.abs(error).mean()
+    assert codec.noise_scale_ == pytest.approx(scale)
+
+
 @pytest.mark.parametrize("n_samples", [2, 5, 20])
 @pytest.mark.parametrize("bits", [0.3, 1, 2.5])
 def test_few_rows_stay_below_their_target_and_say_so(n_samples, bits):
@@ -124,7 +153,8 @@ def test_few_rows_stay_below_their_target_and_say_so(n_samples, bits):
 @pytest.mark.parametrize("params", [{}, {"distortion": "absolute_error"}, {"standardize": True}])
 def test_the_price_a_target_led_to_is_the_price(params):
     # Fitting at beta_ gives the target back: beta_ is the slope of the curve there.
-    X = correlated(5, 3000, 6)
+    # Scaled, so that prices of squared and of absolute error are not alike.
+    X = 10 * correlated(5, 3000, 6)
     targeted = PCACodec(target_rate=15, **params).fit(X)
     priced = PCACodec(beta=targeted.beta_, **params).fit(X)
     assert priced.rate(X) == pytest.approx(15, rel=0.06 if "distortion" in params else 0.01)
@@ -191,6 +221,7 @@ def test_n_bits_is_exact(n_bits, n_components):
     assert -128 <= 8 * payload - 500 * n_bits * n_components <= 16
     Z = codec.transform(X)
     assert all(len(np.unique(column)) <= 2**n_bits for column in Z.T)
+    assert codec.beta_ == codec.beta == 1.0 and len(codec.history_) == 1
     if n_bits == 1:
         scores = (X - X.mean(axis=0)) @ codec.components_.T
         for z, y in zip(Z.T, scores.T, strict=True):
@@ -229,6 +260,9 @@ def test_fewer_components_lose_the_rest():
     assert codec.transform(X).shape == (600, 2)
     lost = np.linalg.eigvalsh(np.cov(X.T, bias=True))[:3].sum()
     assert lost < codec.mean_distortion(X) < 1.01 * lost
+    assert codec.history_.distortion.min() > lost
+    with pytest.raises(ValueError, match=f"between {lost:.4g} and"):
+        PCACodec(2, target_distortion=lost / 2).fit(X)
     error = X - codec.reconstruct(X)
     np.testing.assert_allclose(codec.distortion_per_feature_, (error**2).mean(axis=0))
 
@@ -333,6 +367,8 @@ def test_partial_fit_after_fit_starts_over():
     codec.partial_fit(X[50:])
     assert codec.n_samples_seen_ == 100
     assert codec.fit(X[:30]).n_samples_seen_ == 30
+    with pytest.warns(UserWarning, match="partial_fit starts over"):
+        assert codec.partial_fit(X).n_samples_seen_ == 100
 
 
 def test_a_first_partial_fit_that_fails_leaves_no_rows_behind():

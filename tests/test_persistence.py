@@ -159,6 +159,29 @@ def test_permissions_are_those_of_open(tmp_path, mask):
     assert modes[0] == modes[1]
 
 
+def test_an_existing_file_keeps_its_mode_and_its_links(tmp_path):
+    path, link = tmp_path / "m.rdl", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    write(link, {"a": 1})
+    assert link.is_symlink() and read(path) == {"a": 1}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with whole_file(pipe) as file:
+            file.write(b"new")
+        assert os.read(reader, 10) == b"new"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(tmp_path, error):
     path = tmp_path / "m.rdl"
@@ -237,6 +260,16 @@ def test_malformed_descriptions(text):
         unpack(blob_of(text))
 
 
+def test_the_description_ends_where_it_says():
+    blob = bytearray(blob_of("{}"))
+    assert unpack(bytes(blob)) == {}
+    for size in (1, 3, 2**63, 2**64 - 1):
+        struct.pack_into("<Q", blob, 20, size)
+        struct.pack_into("<I", blob, 8, zlib.crc32(blob[20:]))
+        with pytest.raises(CorruptStreamError, match="description"):
+            unpack(bytes(blob))
+
+
 @pytest.mark.parametrize(
     "place",
     [
@@ -246,6 +279,7 @@ def test_malformed_descriptions(text):
         {"dtype": None},
         {"shape": [3]},
         {"shape": [1]},
+        {"shape": [-1]},
         {"shape": [-1, -2]},
         {"shape": [2.0]},
         {"shape": 2},

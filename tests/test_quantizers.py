@@ -226,6 +226,18 @@ def test_values_beyond_the_points_count_steps(slope):
         assert np.abs(back - rows).max() <= codec.step / 2 * (1 + 1e-9)
 
 
+def test_outer_cells_end_where_an_escape_is_cheaper():
+    # An escape leaves no more than half a step of error, and takes about 12 bits more.
+    codec, _ = ScalarQuantizers.design(SortedColumns(gaussian()), 2.0)
+    nats = codec.tables.bits * np.log(2)
+    last, size = codec.points[-1] * (codec.step / 32), codec.size[0]
+    reach = np.sqrt((nats[-1] + 12 * np.log(2) - nats[-2]) / 2.0)
+    assert reach > codec.step
+    y = last + reach * np.array([[0.99], [1.01]])
+    symbols = quantize(codec, y)[0]
+    assert symbols[0] == size - 1 and symbols[1] >= size
+
+
 @pytest.mark.parametrize(("dtype", "most"), [(np.int32, 2**30), (np.int64, 2**52)])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e300, -1e300])
 def test_undefined_and_huge_values_saturate(dtype, most, value):
@@ -334,11 +346,11 @@ def test_hostile_states(name):
 
 
 @pytest.mark.parametrize(
-    "points", [[0, 0], [1, 0], [0, 2**40], [-(2**40), 0], [-(2**63), 0], [0, 2**63 - 1]]
+    "points", [[0, 0], [1, 0], [0, 2**40], [-(2**40), 0], [-(2**63)], [0, 2**63 - 1]]
 )
 def test_impossible_points(points):
     good = good_state()
-    size = np.array([good["size"][0], 2])
+    size = np.array([good["size"][0], len(points)])
     first = ScalarQuantizers.from_state(good).points[: size[0]]
     state = {**good, "size": size, "points": packed([*first, *points]), "slope": np.inf}
     with pytest.raises(CorruptStreamError, match="points"):

@@ -184,6 +184,7 @@ def packed(values):
     return np.frombuffer(pack_integers(values), dtype=np.uint8)
 
 
+FIVE = packed([TOTAL, 1, -1, TOTAL, 0])
 HOSTILE = {
     "low": [None, "0", [0, 0], np.zeros((1, 2), int), np.zeros(2), np.zeros(3, int), np.array(0)],
     "shift": [np.array([0, 51]), np.array([0, -1]), np.array([0, 2**63 - 1]), np.zeros(1, int)],
@@ -204,6 +205,7 @@ HOSTILE = {
         packed([0, TOTAL] * 2),
         packed([TOTAL + 1, -1] * 2),
         packed([TOTAL - 1, 2] * 2),
+        FIVE,
         packed([2**63 - 1, 1] * 2),
     ],
 }
@@ -214,7 +216,7 @@ def test_hostile_states(name):
     for value in HOSTILE[name]:
         state = {**good_state(), name: value}
         if name == "frequencies":
-            state["size"] = np.array([1, 1])
+            state["size"] = np.array([2, 1] if value is FIVE else [1, 1])
         with pytest.raises(CorruptStreamError):
             IntegerTables.from_state(state)
     incomplete = good_state()
@@ -225,17 +227,33 @@ def test_hostile_states(name):
 
 
 def test_columns_come_with_their_bytes():
-    # Every size must have its low and shift, and no two bytes stand for thousands of entries.
-    state = {**good_state(), "size": np.full(1_000_000, MAX_SIZE)}
-    many = np.zeros(1_000_000, np.uint8)
+    # Nothing inflates before every size has its low and shift, nor more than 2**24 entries.
+    few, many = np.full(500, MAX_SIZE), np.full(5000, MAX_SIZE)
+    zeros = packed(np.zeros(few.size * (MAX_SIZE + 1)))
+    state = {**good_state(), "frequencies": zeros}
     tracemalloc.start()
     try:
-        for extra in ({}, {"low": many, "shift": many}):
+        for extra in ({"size": few}, {"size": many, "low": many, "shift": 0 * many}):
             with pytest.raises(CorruptStreamError):
                 IntegerTables.from_state({**state, **extra})
-        assert tracemalloc.get_traced_memory()[1] < 64 * many.size
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_tables_must_be_flat():
+    with pytest.raises(CorruptStreamError, match="number of columns"):
+        IntegerTables([[0, 0]], [0, 0], [[TOTAL - 1, 1]] * 2)
+
+
+def test_a_rare_far_value_does_not_stretch_the_table():
+    # 3000 empty buckets of 2**-14 each would take 18 % of the probability.
+    symbols = np.zeros((1, 1_000_000), dtype=np.int64)
+    symbols[0, 7] = 3000
+    tables = IntegerTables.fit(symbols.T)
+    assert tables.size[0] == 1
+    expected = 14 + 16 - 999_999 * np.log2(1 - 2**-14)
+    assert tables.code_length(symbols).sum() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("columns", [0, 1])

@@ -75,19 +75,25 @@ def test_estimates_that_are_off_are_corrected(miss, targets):
     assert len(tried) > 2
 
 
-def jumping(beta, price=None):
-    """No design between 2 and 6 bits; a price below beta walks back along a line."""
-    beta = max(beta, 8.0) if beta > 3.0 else min(beta, 0.5)
+def jumping(beta, price=None, jump=3.0):
+    """No design between 0 and 2 bits; a price below beta walks back along a line."""
+    beta = max(beta, 8.0) if beta > jump else min(beta, 0.5)
     rate, distortion = gaussian(beta, n=1)
     if price is not None and price < beta:
         rate, distortion = rate * (price / beta) ** 0.1, distortion * (beta / price) ** 0.3
     return rate, distortion
 
 
+@pytest.mark.parametrize("jump", [2.9, 3.0, 3.1])
 @pytest.mark.parametrize("targets", [{"target_rate": 1.7}, {"target_distortion": 0.11}])
-def test_a_jump_over_the_target_is_bridged_by_coarser_encoding(targets):
+def test_a_jump_over_the_target_is_bridged_by_coarser_encoding(targets, jump):
+    # The finished codec may jump a little before or after the estimates do.
     ((_, target),) = targets.items()
-    beta, price, reached, _ = meet_target(jumping, jumping, 1.0, BOUNDS, **targets)
+
+    def finish(beta, price):
+        return jumping(beta, price, jump)
+
+    beta, price, reached, _ = meet_target(jumping, finish, 1.0, BOUNDS, **targets)
     assert price < beta and 0.98 * target <= reached <= target
 
 
@@ -112,14 +118,15 @@ def test_the_bounds_are_the_last_resort():
 
 
 @pytest.mark.parametrize("beta", [0.1, 2.0, 500.0])
-@pytest.mark.parametrize("decoy", [3.0, 1e6])
-def test_best_slope_finds_the_deeper_of_two_dips(beta, decoy):
-    # The named loss is best at slope 40, with a shallower dip elsewhere.
+@pytest.mark.parametrize("best", [40.0, 6e3, 2e6])
+@pytest.mark.parametrize("decoy", [1.0, 500.0, 1e8])
+def test_best_slope_finds_the_deeper_of_two_dips(beta, best, decoy):
+    # The named loss is best at one slope, with a shallower dip elsewhere.
     def measure(slope):
-        main = 4 * np.exp(-2 * np.log(slope / 40) ** 2)
+        main = 4 * np.exp(-2 * np.log(slope / best) ** 2)
         return 0.0, (10 - main - 0.8 * np.exp(-2 * np.log(slope / decoy) ** 2)) / beta
 
-    assert best_slope(measure, beta, (0.25, 1e9)) == pytest.approx(40, rel=0.1)
+    assert best_slope(measure, beta, (0.25, 1e9)) == pytest.approx(best, rel=0.1)
 
 
 @pytest.mark.parametrize("slope", [2.0, 30.0, 1e4])

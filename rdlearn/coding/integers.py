@@ -37,7 +37,10 @@ def pack_integers(values):
     >>> unpack_integers(pack_integers([3, 4, 4, 1000]), 4).tolist()
     [3, 4, 4, 1000]
     """
-    delta = np.diff(np.asarray(values, dtype=np.int64), prepend=np.int64(0))
+    values = np.asarray(values, dtype=np.int64)
+    if values.size > MAX_COUNT:
+        raise ValueError(f"An array of {values.size} integers is too long to store.")
+    delta = np.diff(values, prepend=np.int64(0))
     z = (delta.astype(np.uint64) << np.uint64(1)) ^ (delta >> 63).astype(np.uint64)
     groups = np.empty((z.size, MAX_GROUPS), dtype=np.uint8)
     used = np.ones(groups.shape, dtype=bool)

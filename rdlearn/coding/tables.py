@@ -251,9 +251,7 @@ def _histogram(column):
         return 0, 0, np.ones(1)
     low, high = int(column.min()), int(column.max())
     if high - low >= MAX_SIZE:
-        # Not np.quantile, which rounds large integers to floats.
-        ordered = np.sort(column)
-        low, high = (int(ordered[round(q * (column.size - 1))]) for q in (0.001, 0.999))
+        low, high = (int(v) for v in np.quantile(column, [0.001, 0.999], method="nearest"))
     # Past a thousand buckets a table costs more than its detail is worth: keep low bits raw.
     shift = 0 if high - low < MAX_SIZE else ((high - low) >> 10).bit_length()
     shift = min(shift, MAX_SHIFT)
