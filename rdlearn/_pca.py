@@ -374,8 +374,9 @@ class PCACodec(DiscreteCodec):
         }
 
     def _check_state(self):
+        super()._check_state()
         n, d = self.n_components_, self.n_features_in_
-        vectors = [self.mean_, self.scale_, self.resolution_, self.distortion_per_feature_]
+        vectors = [self.mean_, self.scale_, self.resolution_]
         shapes = [(self.components_, (n, d)), (self.explained_variance_, (n,))]
         for array, shape in shapes + [(vector, (d,)) for vector in vectors]:
             if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():

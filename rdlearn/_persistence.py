@@ -129,7 +129,7 @@ def unpack(blob):
 
     try:
         state = restore(json.loads(bytes(body[8 : 8 + size])))
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, CorruptStreamError):
             raise
         raise CorruptStreamError(f"The model file's description is damaged ({error}).") from None
