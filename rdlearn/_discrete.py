@@ -283,6 +283,7 @@ class DiscreteCodec(BaseCodec):
 
     def _check_state(self):
         d = self.n_features_in_
+        kinds = getattr(self, "feature_dtypes_", [])
         for holds, what in (
             (type(d) is int and d >= 1, "number of features"),
             (type(self.n_components_) is int, "number of components"),
@@ -290,7 +291,7 @@ class DiscreteCodec(BaseCodec):
             (type(self.beta_) is float, "beta"),
             (type(getattr(self, "noise_scale_", 0.0)) is float, "noise scale"),
             (len(getattr(self, "feature_names_in_", range(d))) == d, "feature names"),
-            (len(getattr(self, "feature_dtypes_", range(d))) == d, "feature dtypes"),
+            (len(kinds) in (0, d) and all(type(k) is str for k in kinds), "feature dtypes"),
             (len({len(values) for values in self._history.values()}) == 1, "history"),
         ):
             if not holds:
@@ -315,7 +316,10 @@ def _restore_dtype(column, kind):
     """A column of floats in the dtype it had: integers rounded and kept in range."""
     import pandas as pd
 
-    dtype = pd.api.types.pandas_dtype(kind)
+    try:
+        dtype = pd.api.types.pandas_dtype(kind)
+    except TypeError:
+        raise CorruptStreamError(f"The model names {kind!r}, which is no dtype here.") from None
     if pd.api.types.is_bool_dtype(dtype):
         return (column >= 0.5).astype(dtype)
     if pd.api.types.is_integer_dtype(dtype):

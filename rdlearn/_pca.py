@@ -341,7 +341,7 @@ class PCACodec(DiscreteCodec):
         active = self.quantizers_.active
         weights = (self.components_[active] / self._units()).T
         operands = _cast(X.dtype, self.mean_, weights, np.zeros(active.size))
-        symbols = np.empty((active.size, len(X)), dtype=np.int32)
+        symbols = np.empty((active.size, len(X)), dtype=np.int64)
         scores = np.empty((min(BLOCK_ROWS, len(X)), active.size), dtype=X.dtype)
         # Block by block, so that scores stay in the cache between the two kernels.
         for start in range(0, len(X), BLOCK_ROWS):
@@ -386,4 +386,6 @@ class PCACodec(DiscreteCodec):
 
 
 def _cast(dtype, *arrays):
-    return tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays)
+    # Components beyond float32 become infinite, and symbols saturate.
+    with np.errstate(over="ignore"):
+        return tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays)
