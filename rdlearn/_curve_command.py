@@ -14,6 +14,9 @@ from rdlearn.model_selection import rate_distortion_path
 __all__ = ["PICTURES", "default_betas", "run_curve"]
 
 PICTURES = (".png", ".pdf", ".svg")
+# Distortions in the units of the columns, and spreads so far apart that units must differ.
+SCALED = ("squared_error", "absolute_error")
+MIXED_UNITS = 30.0
 N_BETAS = 9
 # Rows drawn from a named source; the step search of another distortion takes longer a row.
 DRAWN_ROWS = {"squared_error": 50_000, "hamming": 2_000}
@@ -89,6 +92,8 @@ def run_curve(args, make_codec, progress):
     if args.standardize:
         unit += ", standardized"
     _print_table(table, args, title, X, distortion, unit, data_range, source if known else None)
+    if distortion in SCALED and source is None and not args.standardize:
+        _hint_at_units(values)
     if out:
         rest = [name for name in table if name not in FORMATS and name != "curve"]
         write_table(out, [table[[*FORMATS, *rest]]], len(table))
@@ -97,6 +102,17 @@ def run_curve(args, make_codec, progress):
         table.attrs.update(distortion=distortion, distortion_unit=unit)
         write_bytes(plot, _picture(table, title, source if known else None, plot))
         print(f"plot: {args.plot}")
+
+
+def _hint_at_units(X):
+    spread = X.std(axis=0)
+    spread = spread[spread > 0]
+    ratio = spread.max() / np.median(spread)
+    if ratio > MIXED_UNITS:
+        print(
+            f"The largest spread of a column is {ratio:.3g} times the usual one and decides alone; "
+            "--standardize\nmeasures each column in its own standard deviation."
+        )
 
 
 def default_betas(X, distortion, standardize):

@@ -188,7 +188,8 @@ class DiscreteCodec(BaseCodec):
             Rows wanted; only their chunks are read and checked.
         as_frame : bool, default=False
             Return a DataFrame with the column names and dtypes seen in `fit`; integer columns
-            are rounded. Row labels are not part of a stream.
+            are rounded. Names that are no strings come back as x0, x1, ...; row labels are not
+            part of a stream.
 
         Returns
         -------
@@ -211,7 +212,7 @@ class DiscreteCodec(BaseCodec):
         >>> codec.decompress(blob, rows=slice(150, 160)).shape
         (10, 64)
         """
-        file = io.BytesIO(data)
+        file = io.BytesIO(memoryview(data))
         header = self._read_header(file)
         wanted = range(header.n_rows)[slice(None) if rows is None else _checked_slice(rows)]
         # From the smallest to the largest row wanted, whichever way the slice runs.
@@ -233,6 +234,7 @@ class DiscreteCodec(BaseCodec):
         Parameters
         ----------
         file : str, path-like or seekable binary file object
+            An object is read from where it stands to its end.
         as_frame : bool, default=False
             As for `decompress`.
 

@@ -1,5 +1,6 @@
 """PCACodec: Karhunen-Loeve transform, entropy-constrained scalar quantizers, real bytes."""
 
+import copy
 from numbers import Integral
 
 import numpy as np
@@ -9,18 +10,19 @@ from rdlearn._discrete import DiscreteCodec
 from rdlearn._moments import Moments, RowSample
 from rdlearn._sklearn import Interval, fit_context
 from rdlearn._threads import one_blas_thread
-from rdlearn._training import REACH, best_slope, local_price, meet_target, warn
+from rdlearn._training import REACH, best_slope, local_price, meet_target, slope_bounds, warn
+from rdlearn._validation import explain_far
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats, nats_to_bits
-from rdlearn.kernels.products import affine
+from rdlearn.kernels.products import affine, cast
 
 __all__ = ["PCACodec"]
 
 BLOCK_ROWS = 1024
 # Rows on which a distortion other than squared error is measured during the search.
 SEARCH_VALUES = 1 << 21
-# Order statistics of each component that the search of a target looks at.
+# Order statistics of each component that searches look at.
 SEARCH_ROWS = 1 << 16
 LEAST_DEVIATION = 1e-75
 
@@ -32,7 +34,8 @@ class PCACodec(DiscreteCodec):
     and each component is quantized so that ``rate + beta * distortion`` is least on the training
     data: cells are chosen by rate and distortion together, values are reconstructed at the
     cells' centroids, and symbols are coded by rANS under integer tables that are frozen at the
-    end of `fit`. Components that are not worth a bit at this price are dropped.
+    end of `fit`. Components that are not worth a bit at this price are dropped, and with them
+    whatever later data hold in directions that did not vary in training.
 
     At high rate this is reverse water-filling with one step for all components,
     ``step = sqrt(6 / beta)``; on Gaussian data the rate lies at most 0.26 bit per active
@@ -50,8 +53,9 @@ class PCACodec(DiscreteCodec):
         What `beta` prices and `mean_distortion` reports, summed over features. Cells are decided
         by squared error in any case; for another distortion the step is searched.
     n_bits : int, default=None
-        Fixed-rate code of `n_bits` bits for every component (Lloyd-Max quantizers) in place of
-        the entropy-coded one; ``n_bits=1`` sends one sign per component. `beta` is not used.
+        Fixed-rate code of `n_bits` bits, 1 to 12, for every component (Lloyd-Max quantizers) in
+        place of the entropy-coded one; ``n_bits=1`` sends one sign per component. `beta` is not
+        used.
     target_rate : float, default=None
         Bits per training sample, headers not counted; `fit` finds `beta_` so that the rate lies
         between 0.98 and 1.0 of the target, never above. Where few samples let the rate move in
@@ -83,7 +87,9 @@ class PCACodec(DiscreteCodec):
     distortion_ : Distortion
     distortion_per_feature_ : ndarray of shape (n_features_in_,), float64
     noise_scale_ : float
-        Scale of the distortion's noise model, fitted on the training residual.
+        Scale of the distortion's noise model, fitted on the training residual: the standard
+        deviation for squared error, the mean deviation for absolute error (in standard
+        deviations of the features where `standardize`), the exponent for Hamming distortion.
     resolution_ : ndarray of shape (n_features_in_,), float64
     n_samples_seen_ : int
     n_iter_ : int
@@ -155,7 +161,10 @@ class PCACodec(DiscreteCodec):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
-        """Continue the fit with more rows of a table that need not fit in memory.
+        """Fit to more rows of a table that need not fit in memory.
+
+        Continues earlier calls of `partial_fit`; after `fit` or `load`, whose rows are not kept,
+        it starts over with a warning.
 
         The transform is exact: mean and covariance of all rows so far. The quantizers are
         designed anew at each call on a uniform random sample of the rows so far (all of them up
@@ -183,9 +192,16 @@ class PCACodec(DiscreteCodec):
                 "partial_fit starts over: it continues only what partial_fit began, and this "
                 "codec was fitted as a whole or loaded from a file."
             )
+        with self._unchanged_on_failure():
+            self._continue(X, partial)
+        return self
+
+    def _continue(self, X, partial):
         X = self._begin(X, reset=partial is None)
         if partial is None:
             partial = RowSample(X.shape[1], X.dtype, self.random_state)
+        # A copy, so that a failure below leaves no rows counted twice.
+        partial = copy.deepcopy(partial)
         with one_blas_thread():
             partial.update(X)
         sample = partial.rows
@@ -195,7 +211,6 @@ class PCACodec(DiscreteCodec):
         self._design(sample, lost)
         self._describe_residual(sample)
         self._partial = partial
-        return self
 
     @property
     def _asked_for_rate(self):
@@ -208,6 +223,8 @@ class PCACodec(DiscreteCodec):
                 f"n_bits={self.n_bits} fixes the rate and {name}={getattr(self, name)} asks for "
                 "another; set one of them to None."
             )
+        if (self.target_rate or self.target_distortion) and np.all(X == X[0]):
+            raise ValueError("X is constant, so that no target can be met; set it to None.")
         most = min(X.shape)
         if self.n_components is not None and self.n_components > most:
             raise ValueError(
@@ -229,7 +246,7 @@ class PCACodec(DiscreteCodec):
         flat = deviation <= 10 * np.finfo(np.float64).eps * np.abs(moments.mean)
         self.scale_ = np.where(flat | (deviation == 0), 1.0, deviation)
         units = self._units()
-        self.n_components_ = self.n_components or min(moments.count, X.shape[1])
+        self.n_components_ = int(self.n_components or min(moments.count, X.shape[1]))
         if moments.scatter is not None:
             covariance = moments.scatter / moments.count / np.outer(units, units)
             variance, axes = np.linalg.eigh(covariance)
@@ -275,7 +292,7 @@ class PCACodec(DiscreteCodec):
                 self.quantizers_, _ = ScalarQuantizers.design(thin, slope)
                 return self._measure(few)
 
-        bounds = self._slope_bounds()
+        bounds = slope_bounds(float(self.explained_variance_.max()))
         if self.target_rate is not None or self.target_distortion is not None:
             slope = self._meet_target(sample, X, measure, bounds)
             fitted = self.quantizers_
@@ -286,12 +303,6 @@ class PCACodec(DiscreteCodec):
             slope = self.beta_ if direct else best_slope(measure, self.beta_, bounds)
             self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
         self._remember(self.beta_, *self._measure(few))
-
-    def _slope_bounds(self):
-        # From no bit at all to about 20 bits for the component of largest variance.
-        variance = float(self.explained_variance_.max())
-        variance = variance if variance > 0 else 1.0
-        return 0.25 / variance, 6.0 * 4.0**18 / variance
 
     def _meet_target(self, sample, X, measure, bounds):
         """Set the quantizers that meet the target on X; returns the slope of their design."""
@@ -332,22 +343,24 @@ class PCACodec(DiscreteCodec):
 
     def _remember(self, beta, rate_bits, distortion):
         objective = bits_to_nats(rate_bits) + beta * distortion
-        for name, value in zip(
-            self._history, (rate_bits, distortion, objective, beta), strict=True
-        ):
-            self._history[name].append(value)
+        step = (rate_bits, distortion, objective, beta)
+        for column, value in zip(self._history.values(), step, strict=True):
+            column.append(value)
 
     def _quantize(self, X):
         active = self.quantizers_.active
         weights = (self.components_[active] / self._units()).T
-        operands = _cast(X.dtype, self.mean_, weights, np.zeros(active.size))
+        operands = cast(X.dtype, self.mean_, weights, np.zeros(active.size))
         symbols = np.empty((active.size, len(X)), dtype=np.int64)
         scores = np.empty((min(BLOCK_ROWS, len(X)), active.size), dtype=X.dtype)
         # Block by block, so that scores stay in the cache between the two kernels.
         for start in range(0, len(X), BLOCK_ROWS):
             block = X[start : start + BLOCK_ROWS]
             affine(block, *operands, scores)
-            self.quantizers_.quantize(scores[: len(block)], symbols[:, start : start + len(block)])
+            part = symbols[:, start : start + len(block)]
+            if self.quantizers_.quantize(scores[: len(block)], part):
+                names = self._column_names()
+                raise explain_far(block, self.mean_, self._units(), names, start)
         return symbols
 
     def _dequantize(self, symbols, dtype):
@@ -356,7 +369,7 @@ class PCACodec(DiscreteCodec):
     def _decode(self, Z):
         weights = self.components_ * self._units()
         out = np.empty((len(Z), self.n_features_in_), dtype=Z.dtype)
-        affine(Z, *_cast(Z.dtype, np.zeros(Z.shape[1]), weights, self.mean_), out)
+        affine(Z, *cast(Z.dtype, np.zeros(Z.shape[1]), weights, self.mean_), out)
         return self.distortion_.reproduction(out)
 
     @property
@@ -383,9 +396,3 @@ class PCACodec(DiscreteCodec):
                 raise CorruptStreamError("The model's arrays do not fit together.")
         if self.quantizers_.n_columns != n or np.any(self.scale_ <= 0):
             raise CorruptStreamError("The model's quantizers do not fit its components.")
-
-
-def _cast(dtype, *arrays):
-    # Components beyond float32 become infinite, and symbols saturate.
-    with np.errstate(over="ignore"):
-        return tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays)

@@ -38,6 +38,10 @@ def whole_file(path):
         with open(path, "wb") as file:
             yield file
         return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {path.parent} does not exist; create it or write elsewhere."
+        )
     handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from rdlearn.information import bits_to_nats
 
-__all__ = ["best_slope", "local_price", "meet_target", "search_beta", "warn"]
+__all__ = ["best_slope", "local_price", "meet_target", "search_beta", "slope_bounds", "warn"]
 
 MAX_STEPS = 60
 WINDOW = 0.995
@@ -190,3 +190,9 @@ def local_price(measure, slope):
     (rate_low, loss_low), (rate_high, loss_high) = measure(slope / 1.2), measure(slope * 1.2)
     fall = loss_low - loss_high
     return bits_to_nats(rate_high - rate_low) / fall if fall > 0 else slope
+
+
+def slope_bounds(variance):
+    """Prices of squared error from no bit at all to about 20 bits for that variance."""
+    variance = variance if variance > 0 else 1.0
+    return 0.25 / variance, 6.0 * 4.0**18 / variance

@@ -4,6 +4,7 @@ Data flow: X -> validate -> `_reconstruct` -> distortion, X -> `_rate_samples` -
 subclass supplies those two, `_fit`, `transform` and `inverse_transform`.
 """
 
+import contextlib
 from numbers import Real
 
 import numpy as np
@@ -11,11 +12,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from rdlearn import _persistence
+from rdlearn._forms import from_plain, to_plain
 from rdlearn._moments import check_range, smallest_gaps
 from rdlearn._sklearn import Interval, fit_context
 from rdlearn._training import warn
+from rdlearn._validation import explain
 from rdlearn._version import __version__
-from rdlearn.coding.quantizers import ScalarQuantizers
 from rdlearn.distortions import Distortion, get_distortion
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
@@ -89,12 +91,22 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ValueError
             The table, or a parameter on this table, is unusable; the sentence has the remedy.
         """
-        return self._fit_checked(self._begin(X, reset=True))
-
-    def _fit_checked(self, X):
-        self._fit(X)
-        self._describe_residual(X)
+        with self._unchanged_on_failure():
+            X = self._begin(X, reset=True)
+            self._fit(X)
+            self._describe_residual(X)
         return self
+
+    @contextlib.contextmanager
+    def _unchanged_on_failure(self):
+        # Half of a new fit beside half of an old one would be a codec nobody trained.
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _begin(self, X, reset):
         """Validate a training table and note what `decompress` and `score` need of it."""
@@ -121,14 +133,16 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return X
 
     def _validate(self, X, reset=False, ensure_min_samples=1):
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            order="C",
-            ensure_min_samples=ensure_min_samples,
-        )
+        kinds = {"dtype": [np.float64, np.float32], "order": "C"}
+        try:
+            return validate_data(
+                self, X, reset=reset, ensure_min_samples=ensure_min_samples, **kinds
+            )
+        except (TypeError, ValueError) as error:
+            explained = explain(X, error)
+            if explained is error:
+                raise
+            raise explained from error
 
     def _validate_code(self, Z):
         check_is_fitted(self)
@@ -246,7 +260,9 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
         Minus the rate, plus the log probability that the distortion's noise model (of scale
         `noise_scale_`) gives to the cell of width `resolution_` around each value. Comparable
-        across beta, bottleneck size and distortion, on the same data and resolution.
+        across beta, bottleneck size and distortion, on the same data and resolution: a learned
+        resolution is the smallest gap seen, so on continuous data set it to compare fits to
+        samples of different size.
 
         Parameters
         ----------
@@ -327,37 +343,12 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return {
             "class": type(self).__name__,
             "version": __version__,
-            "params": {name: _to_plain(value) for name, value in params.items()},
-            "fitted": {name: _to_plain(value) for name, value in fitted.items()},
+            "params": {name: to_plain(value) for name, value in params.items()},
+            "fitted": {name: to_plain(value) for name, value in fitted.items()},
         }
 
     def _check_state(self):
         """Raise CorruptStreamError where the loaded attributes contradict each other."""
-
-
-def _to_plain(value):
-    if isinstance(value, Distortion):
-        if type(value).__module__ != Distortion.__module__:
-            raise ValueError(
-                f"A model file cannot hold the distortion {value!r}, which rdlearn does not "
-                "define; keep the codec with joblib.dump instead."
-            )
-        return {"__distortion__": value.name, "constants": value.constants()}
-    if isinstance(value, ScalarQuantizers):
-        return {"__quantizers__": value.to_state()}
-    if isinstance(value, dict):
-        # A history: eight bytes a number where JSON would take twenty.
-        return {name: np.asarray(items) for name, items in value.items()}
-    return value
-
-
-def _from_plain(value):
-    if isinstance(value, dict) and "__distortion__" in value:
-        kind = type(get_distortion(value["__distortion__"]))
-        return kind(**value["constants"])
-    if isinstance(value, dict) and "__quantizers__" in value:
-        return ScalarQuantizers.from_state(value["__quantizers__"])
-    return value
 
 
 def load(path):
@@ -381,12 +372,12 @@ def load(path):
     state = _persistence.read(path)
     try:
         codec = _REGISTRY[state["class"]](
-            **{name: _from_plain(value) for name, value in state["params"].items()}
+            **{name: from_plain(value) for name, value in state["params"].items()}
         )
         for name, value in state["fitted"].items():
             if name not in codec._saved and (name[0] == "_" or name[-1] != "_"):
                 raise CorruptStreamError(f"The model file sets the unknown attribute {name!r}.")
-            setattr(codec, name, _from_plain(value))
+            setattr(codec, name, from_plain(value))
         codec._validate_params()
         check_is_fitted(codec)
         codec._check_state()

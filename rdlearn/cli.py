@@ -117,7 +117,7 @@ def _parser():
     )
     curve.add_argument("--cv", type=_folds, default=3, metavar="K", help="folds (default: 3)")
     curve.add_argument(
-        "--jobs", type=int, metavar="N", help="folds fitted at the same time (default: 1)"
+        "--jobs", type=_jobs, metavar="N", help="folds fitted at the same time (default: 1)"
     )
     curve.add_argument("--rows", type=_count, metavar="N", help="rows drawn from a named source")
     curve.add_argument("--seed", type=_seed, default=0, help="of folds and sources (default: 0)")
@@ -188,7 +188,9 @@ def _number(kind, least, what):
         except ValueError:
             value = None
         if value is None or not least(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}; DATA goes before options")
+            # Options of several values swallow a DATA that follows them.
+            hint = "; DATA goes before options" if value is None else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}{hint}")
         return value
 
     return convert
@@ -197,6 +199,7 @@ def _number(kind, least, what):
 _positive = _number(float, lambda value: 0 < value < math.inf, "a positive number")
 _count = _number(int, lambda value: value >= 1, "a positive whole number")
 _folds = _number(int, lambda value: value >= 2, "a whole number from 2")
+_jobs = _number(int, lambda value: value >= 1 or value == -1, "a positive whole number or -1")
 _seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
 
 
@@ -322,7 +325,10 @@ def _info(args, progress):
         magic = file.read(4)
         file.seek(0)
         if magic == container.MAGIC:
-            return _info_stream(args.file, container.read_header(file))
+            header = container.read_header(file)
+            for _ in container.read_chunks(file, header, range(header.n_chunks)):
+                pass  # the checksum of each chunk is checked on the way
+            return _info_stream(args.file, header)
     if magic != _persistence.MAGIC:
         raise ValueError(f"{args.file} is neither a model nor a compressed file of rdlearn.")
     return _info_model(args.file)
@@ -355,7 +361,7 @@ def _info_stream(path, header):
     print(f"{path}: compressed table, {header.codec}")
     _print_facts(
         rows=f"{header.n_rows} of {header.n_features} features, {header.dtype}",
-        chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows",
+        chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows, checksums right",
         size=f"{size} bytes, {size / max(header.n_rows, 1):.4g} per row",
         fingerprint=f"{header.fingerprint.hex()} (of the model)",
     )

@@ -219,7 +219,7 @@ class Hamming(Distortion):
         return (_cost(self.b, x_hat) > _cost(self.a, 1 - x_hat)).astype(x_hat.dtype)
 
     def check(self, X, feature_names=None):
-        remedy = "set `binarize` to a threshold, or choose another distortion"
+        remedy = "binarize X first (sklearn.preprocessing.Binarizer), or choose another distortion"
         _refuse((X != 0) & (X != 1), X, feature_names, self.name, "the values 0 and 1", remedy)
 
     def fit_scale(self, x, x_hat):

@@ -535,3 +535,29 @@ def test_importing_brings_no_matplotlib():
     code = "import sys, rdlearn.cli; print([m for m in sys.modules if m == 'matplotlib'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_mixed_units_bring_a_hint(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4)) * [1.0, 2.0, 1.0, 1e5]
+    np.save(tmp_path / "mixed.npy", X)
+    command = ["curve", str(tmp_path / "mixed.npy"), "--beta", "0.001"]
+    assert cli.main(command) == 0
+    assert "--standardize\nmeasures each column" in capsys.readouterr().out
+    assert cli.main([*command, "--standardize"]) == 0
+    assert "--standardize" not in capsys.readouterr().out
+
+
+def test_info_checks_the_chunks_of_a_stream(capsys, tmp_path):
+    X = np.random.default_rng(0).standard_normal((500, 3))
+    blob = PCACodec(beta=5.0).fit(X).compress(X, chunk_rows=100)
+    path = tmp_path / "out.rd"
+    path.write_bytes(blob)
+    assert cli.main(["info", str(path)]) == 0
+    assert "5 of at most 100 rows, checksums right" in capsys.readouterr().out
+    flipped = bytearray(blob)
+    flipped[300] ^= 4
+    for damaged, words in ((blob[:-9], "truncated"), (flipped, "wrong checksum")):
+        path.write_bytes(damaged)
+        assert cli.main(["info", str(path)]) == 2
+        assert words in capsys.readouterr().err

@@ -162,7 +162,7 @@ def test_reproduction_of_other_decoder_outputs():
 def test_hamming_refuses_what_is_not_binary(bad):
     X = np.array([[0.0, 1.0], [1.0, bad]])
     Hamming().check(X[:1])
-    sentence = f"takes only the values 0 and 1, but column 1 contains {bad}: set `binarize` to"
+    sentence = f"takes only the values 0 and 1, but column 1 contains {bad}: binarize X first"
     with pytest.raises(ValueError, match=sentence):
         Hamming().check(X)
     with pytest.raises(ValueError, match=f"column 'age' contains {bad}: "):

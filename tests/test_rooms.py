@@ -24,6 +24,8 @@ ROOMS = [
     "_threads",
     "_moments",
     "_training",
+    "_validation",
+    "_forms",
     "_sklearn",
     "base",
     "_discrete",

@@ -90,11 +90,11 @@ def chunk_bytes(number, payload):
 def read_chunks(file, header, wanted):
     """Yield (chunk number, payload) of the wanted range of chunks, skipping over the others.
 
-    The range is ascending; the file must seek. Where it reaches the last chunk, the stream must
-    end there.
+    The range is ascending; the file must seek and stand behind the header. Where the range
+    reaches the last chunk, the file must end there.
     """
+    position = file.tell()
     end = file.seek(0, 2)
-    position = _HEAD.size
     for number in range(wanted.stop):
         file.seek(position)
         head = file.read(_CHUNK.size)

@@ -14,6 +14,7 @@ __all__ = ["ScalarQuantizers", "SortedColumns"]
 MAX_POINTS = 1024
 POINTS_PER_STEP = 32
 MIN_UNIFORM = 64
+MAX_CELLS = 2.0**50
 # What an entry of a stored table takes, about.
 TABLE_BITS = 7.0
 LEAST = 2.0**-14
@@ -82,7 +83,16 @@ def _design_column(y, prefix, square, slope):
 
     Counted in the comparison is what the table itself costs, shared among the samples.
     """
-    step = float(np.sqrt(6.0 / slope))
+    step = _step(slope)
+    span = y[-1] - y[0]
+    if span / step > MAX_CELLS:
+        raise ValueError(
+            f"beta={slope:.3g} asks for steps of {step:.3g} in a component that spans {span:.3g}, "
+            "more than 50 bits a value; lower beta, or set target_rate to the bits per sample "
+            "you can spend."
+        )
+    if span < 1e-3 * step:
+        return None
     n, best, least = y.size, None, slope * square
     ranges = [(0, n)]
     if (y[-1] - y[0]) / step > MAX_POINTS - 2:
@@ -139,6 +149,11 @@ def _uniform(y, step):
         kernels.cell_probabilities(edges, y.size, center, scale, borders, LEAST, p)
         nats = -np.diff(edges) @ np.log(p) / y.size + shift * np.log(2)
         yield _Design(np.zeros(1, dtype=np.int64), low, shift, p, nats, error, 1)
+
+
+def _step(slope):
+    # The step of least rate + slope * error at high rate; two roots, lest the ratio overflow.
+    return float(np.sqrt(6.0) / np.sqrt(slope))
 
 
 def _squares(values):
@@ -212,7 +227,7 @@ class ScalarQuantizers:
             [d.shift for d in kept],
             [quantize_probabilities(d.probabilities) for d in kept],
         )
-        step = np.sqrt(6.0 / slope)
+        step = _step(slope)
         quantizers = cls(len(designs), active, [d.points for d in kept], step, tables, slope)
         return quantizers, max([d.n_iter for d in kept], default=1)
 
@@ -275,7 +290,8 @@ class ScalarQuantizers:
     def quantize(self, y, out):
         """Symbols (n_active, n) int32 or int64, into `out`, of the active columns y (n, n_active).
 
-        A value 2**30 steps (2**52 for int64) and more beyond the points saturates there.
+        Returns the number of values 2**30 steps (2**52 for int64) or more beyond the points,
+        which saturate there.
         """
         if y.shape[1] != self.active.size or out.shape != y.shape[::-1]:
             raise ValueError(
@@ -285,7 +301,7 @@ class ScalarQuantizers:
         if self._encoder is None:
             self._encoder = self._encoder_arrays()
         most = MAX_STEPS[out.itemsize]
-        kernels.quantize(y, *self._encoder, self.step, most, out)
+        return kernels.quantize(y, *self._encoder, self.step, most, out)
 
     def dequantize(self, symbols, dtype):
         """Values (n, n_columns) of symbols (n_active, n)."""

@@ -6,11 +6,12 @@ or a million, one thread or many, give the same bits. Costs about 2.5 times a on
 BLAS product (``benchmarks/pca_throughput.py``).
 """
 
+import numpy as np
 from numba import njit
 
 from rdlearn.kernels import JIT
 
-__all__ = ["affine"]
+__all__ = ["affine", "cast"]
 
 
 @njit(**JIT)
@@ -40,3 +41,9 @@ def affine(x, center, weights, bias, out):
             for c in range(n_out):
                 row[c] += x0 * weights[j, c]
             j += 1
+
+
+def cast(dtype, *arrays):
+    """The arrays as contiguous operands of one dtype; what is too large for it becomes inf."""
+    with np.errstate(over="ignore"):
+        return tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays)

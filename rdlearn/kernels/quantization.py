@@ -199,9 +199,11 @@ def quantize(
 
     Inside [low, high] a symbol is the index of its point, found from a jump table and the
     thresholds, of which a column's last is NaN; outside it counts steps, at most `most`, beyond
-    the first (negative) or the last point. NaN goes below everything.
+    the first (negative) or the last point. NaN goes below everything. Returns how many values
+    lay at `most` steps or beyond and are lost.
     """
     n, n_columns = y.shape
+    lost = 0
     for c in range(n_columns):
         borders = thresholds[start[c] : start[c + 1]]
         table = jump[jump_start[c] : jump_start[c + 1]]
@@ -223,9 +225,14 @@ def quantize(
                     s += np.uint32(1)
                 row[i] = s
             elif v > top:
-                row[i] = size - 1 + _steps((v - last) / step, most)
+                steps = _steps((v - last) / step, most)
+                lost += steps == most
+                row[i] = size - 1 + steps
             else:
-                row[i] = -_steps((first - v) / step, most)
+                steps = _steps((first - v) / step, most)
+                lost += steps == most
+                row[i] = -steps
+    return lost
 
 
 @njit(inline="always")

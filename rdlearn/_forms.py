@@ -1,0 +1,33 @@
+"""Fitted objects as the arrays, numbers and texts that a model file holds, and back."""
+
+import numpy as np
+
+from rdlearn.coding.quantizers import ScalarQuantizers
+from rdlearn.distortions import Distortion, get_distortion
+
+__all__ = ["from_plain", "to_plain"]
+
+
+def to_plain(value):
+    if isinstance(value, Distortion):
+        if type(value).__module__ != Distortion.__module__:
+            raise ValueError(
+                f"A model file cannot hold the distortion {value!r}, which rdlearn does not "
+                "define; keep the codec with joblib.dump instead."
+            )
+        return {"__distortion__": value.name, "constants": value.constants()}
+    if isinstance(value, ScalarQuantizers):
+        return {"__quantizers__": value.to_state()}
+    if isinstance(value, dict):
+        # A history: eight bytes a number where JSON would take twenty.
+        return {name: np.asarray(items) for name, items in value.items()}
+    return value
+
+
+def from_plain(value):
+    if isinstance(value, dict) and "__distortion__" in value:
+        kind = type(get_distortion(value["__distortion__"]))
+        return kind(**value["constants"])
+    if isinstance(value, dict) and "__quantizers__" in value:
+        return ScalarQuantizers.from_state(value["__quantizers__"])
+    return value
