@@ -219,6 +219,8 @@ class ScalarQuantizers:
 
         Returns the quantizers and the most iterations a column took.
         """
+        # At so low a price nothing is coded; a lower one would not fit a model file.
+        slope = max(slope, 10 * MIN_SLOPE)
         designs = [_design_column(*column, slope) for column in sample.columns()]
         active = [c for c, d in enumerate(designs) if d is not None]
         kept = [designs[c] for c in active]

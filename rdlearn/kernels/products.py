@@ -2,7 +2,7 @@
 
 A BLAS product changes in the last bit with the number of rows and of threads, which flips
 symbols near a threshold. Here every output element is one sum in a fixed order, so one row
-or a million, one thread or many, give the same bits. Costs about 2.5 times a one-thread
+or a million, one thread or many, give the same bits. Costs about 3 times a one-thread
 BLAS product (``benchmarks/pca_throughput.py``).
 """
 
