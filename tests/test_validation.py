@@ -62,6 +62,13 @@ def test_a_value_that_no_symbol_holds_is_refused_and_named(table, value):
             call(X)
 
 
+@pytest.mark.parametrize("value", [1e20, -1e20])
+def test_both_sides_are_watched(table, value):
+    codec = PCACodec(beta=10.0).fit(table[:, :1])
+    with pytest.raises(ValueError, match="Row 0 holds .*1e[+]20 in column 'x0', too many steps"):
+        codec.compress([[value]])
+
+
 @pytest.mark.parametrize("beta, scale", [(1e36, 1.0), (1e308, 1.0), (1.0, 1e18)])
 def test_a_price_beyond_the_units_is_refused(table, beta, scale):
     with pytest.raises(ValueError, match=r"beta=.* asks for steps of .*target_rate"):
