@@ -208,3 +208,45 @@ def rans_decode(payload, columns, n):
     if position != end or any(x != 1 << 16 for x in states):
         raise ValueError("end")
     return table
+
+
+def naive_network(params, x, activations):
+    """Output of dense layers, straight from the definition, in float64."""
+    rules = {
+        "identity": lambda v: v,
+        "relu": lambda v: np.where(v > 0, v, 0.0),
+        "tanh": np.tanh,
+        "softplus": lambda v: np.logaddexp(0.0, v),
+    }
+    for layer, activation in zip(params, activations, strict=True):
+        weights, bias = (layer[key].astype(np.float64) for key in ("weights", "bias"))
+        x = rules[activation](x.astype(np.float64) @ weights + bias)
+    return x
+
+
+def naive_adam(params, gradients, rates, beta_1, beta_2, epsilon):
+    """Parameters after all steps: the algorithm box of Kingma & Ba 2015, in float64."""
+    params = params.astype(np.float64)
+    first = second = np.zeros_like(params)
+    for t, (g, rate) in enumerate(zip(gradients.astype(np.float64), rates, strict=True), start=1):
+        first = beta_1 * first + (1 - beta_1) * g
+        second = beta_2 * second + (1 - beta_2) * g**2
+        unbiased = np.sqrt(second / (1 - beta_2**t)) + epsilon
+        params = params - rate * first / (1 - beta_1**t) / unbiased
+    return params
+
+
+def naive_echo(encoded, order, tail, clip):
+    """Code, rate, scale, noise: each noise as an explicit sum over the rest of the order."""
+    encoded = encoded.astype(np.float64)
+    f, b = np.split(encoded, 2, axis=1)
+    scale = clip / (1 + np.exp(-b))
+    noise = np.empty_like(f)
+    for place, i in enumerate(order):
+        product = np.ones(f.shape[1])
+        noise[i] = 0.0
+        for j in order[place + 1 :]:
+            noise[i] += product * f[j]
+            product = product * scale[j]
+        noise[i] += product * tail
+    return f + scale * noise, -np.log(scale).sum(axis=1), scale, noise

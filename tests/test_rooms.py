@@ -19,6 +19,8 @@ ROOMS = [
     "information",
     "kernels",
     "distortions",
+    "nets",
+    "channels",
     "coding",
     "_persistence",
     "_threads",

@@ -1,0 +1,93 @@
+"""Element-wise work of the neural core, fused into single passes over each array."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from rdlearn.kernels import JIT
+
+__all__ = ["ACTIVATIONS", "activation_gradient", "adam_step", "bias_activation"]
+
+IDENTITY, RELU, TANH, SOFTPLUS = range(4)
+ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
+
+
+# Value, and derivative as a function of the value: the input need not be kept.
+
+
+@njit(inline="always")
+def _tanh(x):
+    return math.tanh(x)
+
+
+@njit(inline="always")
+def _tanh_slope(y):
+    return 1 - y * y
+
+
+@njit(inline="always")
+def _softplus(x):
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+@njit(inline="always")
+def _softplus_slope(y):
+    return -math.expm1(-y)
+
+
+@njit(**JIT)
+def bias_activation(z, bias, kind):
+    """z = activation(z + bias), in place; shapes (n, k) and (k,)."""
+    n, k = z.shape
+    # A zero of z's own width: a Python 0 would widen float32 loops.
+    zero = z.dtype.type(0)
+    for i in range(n):
+        row = z[i]
+        if kind == IDENTITY:
+            for c in range(k):
+                row[c] += bias[c]
+        elif kind == RELU:
+            for c in range(k):
+                row[c] = max(row[c] + bias[c], zero)
+        elif kind == TANH:
+            for c in range(k):
+                row[c] = _tanh(row[c] + bias[c])
+        else:
+            for c in range(k):
+                row[c] = _softplus(row[c] + bias[c])
+
+
+@njit(**JIT)
+def activation_gradient(grad, y, grad_bias, kind):
+    """grad *= activation'(at the input whose value is y), in place; its column sums to grad_bias.
+
+    Rows are added in order, so the sums are the same whatever the machine's vector width.
+    """
+    n, k = grad.shape
+    zero = grad.dtype.type(0)
+    grad_bias[:] = zero
+    for i in range(n):
+        row, value = grad[i], y[i]
+        if kind == RELU:
+            for c in range(k):
+                row[c] = row[c] if value[c] > zero else zero
+        elif kind == TANH:
+            for c in range(k):
+                row[c] *= _tanh_slope(value[c])
+        elif kind == SOFTPLUS:
+            for c in range(k):
+                row[c] *= _softplus_slope(value[c])
+        for c in range(k):
+            grad_bias[c] += row[c]
+
+
+@njit(**JIT)
+def adam_step(params, grads, mean, square, rate, beta_1, beta_2, epsilon):
+    """One Adam update, in place; all flat arrays of one float dtype, scalars of the same."""
+    fresh_1, fresh_2 = params.dtype.type(1) - beta_1, params.dtype.type(1) - beta_2
+    for i in range(params.size):
+        g = grads[i]
+        mean[i] = beta_1 * mean[i] + fresh_1 * g
+        square[i] = beta_2 * square[i] + fresh_2 * g * g
+        params[i] -= rate * mean[i] / (np.sqrt(square[i]) + epsilon)

@@ -1,0 +1,1 @@
+"""Layers, networks and the optimizer: explicit state, backward beside forward."""

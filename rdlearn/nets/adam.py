@@ -1,0 +1,35 @@
+"""Adam: the optimizer keeps moments, never the parameters."""
+
+import math
+
+import numpy as np
+
+from rdlearn.kernels.elementwise import adam_step
+
+__all__ = ["Adam"]
+
+
+class Adam:
+    """Kingma & Ba 2015, with bias correction folded into the rate.
+
+    Parameters
+    ----------
+    n_parameters : int
+    dtype : dtype, default=float32
+    beta_1, beta_2, epsilon : float
+    """
+
+    def __init__(self, n_parameters, dtype=np.float32, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+        self.mean = np.zeros(n_parameters, dtype=dtype)
+        self.square = np.zeros(n_parameters, dtype=dtype)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.n_steps = 0
+
+    def step(self, params, grads, learning_rate):
+        """Update the flat vector `params` in place."""
+        self.n_steps += 1
+        rise = math.sqrt(1 - self.beta_2**self.n_steps)
+        rate = learning_rate * rise / (1 - self.beta_1**self.n_steps)
+        scalars = (rate, self.beta_1, self.beta_2, self.epsilon * rise)
+        kind = params.dtype.type
+        adam_step(params, grads, self.mean, self.square, *(kind(value) for value in scalars))

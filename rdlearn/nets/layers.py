@@ -1,0 +1,68 @@
+"""Layers: init, forward and backward over explicit parameters."""
+
+import math
+
+import numpy as np
+
+from rdlearn.kernels.elementwise import ACTIVATIONS, activation_gradient, bias_activation
+
+__all__ = ["Dense", "Workspace"]
+
+
+class Workspace:
+    """Arrays allocated once and handed out again by name, for batches of any size up to it."""
+
+    def __init__(self):
+        self._arrays = {}
+
+    def empty(self, name, shape, dtype):
+        """An uninitialised array; what the same name gave before is overwritten."""
+        size = math.prod(shape)
+        flat = self._arrays.get(name)
+        if flat is None or flat.size < size or flat.dtype != dtype:
+            flat = self._arrays[name] = np.empty(size, dtype=dtype)
+        return flat[:size].reshape(shape)
+
+
+class Dense:
+    """y = activation(x @ weights + bias).
+
+    Parameters
+    ----------
+    n_out : int
+    activation : {"identity", "relu", "tanh", "softplus"}, default="identity"
+    """
+
+    def __init__(self, n_out, activation="identity"):
+        self.n_out = n_out
+        self.activation = activation
+        self._kind = ACTIVATIONS[activation]
+
+    def shapes(self, n_in):
+        """Shapes of the parameters by name."""
+        return {"weights": (n_in, self.n_out), "bias": (self.n_out,)}
+
+    def init(self, rng, params):
+        """Fill the parameters: He et al. 2015 for relu, Glorot & Bengio 2010 for the others."""
+        n_in, n_out = params["weights"].shape
+        fan = n_in if self.activation == "relu" else (n_in + n_out) / 2
+        gain = 2.0 if self.activation == "relu" else 1.0
+        params["weights"][:] = rng.standard_normal((n_in, n_out)) * math.sqrt(gain / fan)
+        params["bias"][:] = 0.0
+
+    def forward(self, params, x, work, name):
+        """Output (n, n_out) and what `backward` needs; arrays live in `work` under `name`."""
+        y = work.empty((name, "y"), (len(x), self.n_out), x.dtype)
+        np.matmul(x, params["weights"], out=y)
+        bias_activation(y, params["bias"], self._kind)
+        return y, (x, y)
+
+    def backward(self, params, cache, grad, grads, work, name, wants_input=True):
+        """Gradient by the input, or None; fills `grads`; `grad` (n, n_out) is used up."""
+        x, y = cache
+        activation_gradient(grad, y, grads["bias"], self._kind)
+        np.matmul(x.T, grad, out=grads["weights"])
+        if not wants_input:
+            return None
+        out = work.empty((name, "grad"), x.shape, x.dtype)
+        return np.matmul(grad, params["weights"].T, out=out)
