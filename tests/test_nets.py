@@ -113,3 +113,14 @@ def test_adam_is_the_published_algorithm(dtype, tolerance, constants):
     for gradient, rate in zip(gradients.astype(dtype), rates, strict=True):
         adam.step(params, gradient, rate)
     np.testing.assert_allclose(params, expected, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+def test_the_gradient_by_the_input_is_only_made_on_request():
+    net, flat = network((4, 3, 2), ("relu", "identity"))
+    views, grads, work = net.views(flat), np.empty_like(flat), Workspace()
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    _, caches = net.forward(views, x, work)
+    out = net.backward(views, caches, np.ones((5, 2)), net.views(grads), work, wants_input=False)
+    _, expected, _ = loss_and_gradients(net, flat, x, np.ones((5, 2)))
+    assert out is None
+    np.testing.assert_array_equal(grads, expected)
