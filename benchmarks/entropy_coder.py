@@ -27,7 +27,7 @@ def main():
     entropy = -np.sum(counts * np.log2(counts / n))
 
     tables = IntegerTables.fit(values[:, None])
-    symbols = np.ascontiguousarray(values[None, :].astype(np.int32))
+    symbols = np.ascontiguousarray(values[None, :])
     blob = tables.encode(symbols)
     assert np.array_equal(tables.decode(blob, n)[0], values)
     stored = sum(array.nbytes for array in tables.to_state().values())

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["BDRate", "bd_rate", "curve_table", "last_step", "mean_test", "psnr_db"]
+__all__ = ["BDRate", "bd_rate", "curve_table", "last_step", "mean_test"]
 
 
 def mean_test(cv_results, name):
@@ -25,13 +25,6 @@ def last_step(estimator):
     while isinstance(estimator, Pipeline):
         estimator = estimator[-1]
     return estimator
-
-
-def psnr_db(mean_squared_error, data_range):
-    """Return ``10 log10(data_range^2 / mean_squared_error)``; infinite without error."""
-    if mean_squared_error == 0:
-        return math.inf
-    return 10 * math.log10(data_range**2 / mean_squared_error)
 
 
 def curve_table(search):
@@ -223,7 +216,7 @@ def _points(label, table, quality):
         values = ", ".join(f"{name} = {value:g}" for name, value in table.iloc[row].items())
         raise ValueError(
             f"Row {table.index[row]} of the {label} has {values}; bd_rate takes logarithms of "
-            "rates and distortions, so they must be positive and finite."
+            "rates and distortions, so they must be positive and finite: leave such rows out."
         )
     rate, q = table["rate_bits"].to_numpy(), table[quality].to_numpy()
     if quality == "distortion":

@@ -21,6 +21,7 @@ from rdlearn._version import __version__
 from rdlearn.distortions import Distortion, get_distortion
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
+from rdlearn.metrics import psnr_db
 
 __all__ = ["BaseCodec", "load"]
 
@@ -307,8 +308,7 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 "and the smallest possible value (255 for 8-bit images)."
             )
         error = np.mean((X - self._reconstruct(X)).astype(np.float64) ** 2)
-        with np.errstate(divide="ignore"):
-            return float(20 * np.log10(self.data_range) - 10 * np.log10(error))
+        return psnr_db(float(error), self.data_range)
 
     @property
     def _n_features_out(self):

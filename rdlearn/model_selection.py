@@ -11,9 +11,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
 
-from rdlearn._curves import BDRate, bd_rate, curve_table, mean_test, psnr_db
+from rdlearn._curves import BDRate, bd_rate, curve_table, mean_test
 from rdlearn.distortions import Distortion, get_distortion
 from rdlearn.information import bits_to_nats
+from rdlearn.metrics import psnr_db
 
 __all__ = [
     "BDRate",

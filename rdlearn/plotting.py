@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from rdlearn._curves import last_step, psnr_db
+from rdlearn._curves import last_step
 from rdlearn.distortions import get_distortion
+from rdlearn.metrics import psnr_db
 from rdlearn.model_selection import rd_scoring
 
 __all__ = ["RateDistortionDisplay"]

@@ -27,8 +27,8 @@ def mixed(seed=0, n=2000):
     return np.column_stack([laplace, np.zeros(n), lumps, rng.normal(0, 1e-6, n)])
 
 
-def quantize(quantizers, y, dtype=np.int32):
-    out = np.empty((y.shape[1], len(y)), dtype=dtype)
+def quantize(quantizers, y):
+    out = np.empty((y.shape[1], len(y)), dtype=np.int64)
     quantizers.quantize(y, out)
     return out
 
@@ -168,14 +168,14 @@ def test_a_cluster_far_from_the_mean_is_coded():
     y = np.append(rng.normal(0, 50, 3000), 1e15)[:, np.newaxis]
     y -= y.mean()
     codec, _ = ScalarQuantizers.design(SortedColumns(y), 6.0)
-    back = codec.dequantize(quantize(codec, y, np.int64), np.float64)
+    back = codec.dequantize(quantize(codec, y), np.float64)
     assert np.abs(back - y).max() <= codec.step / 2 + 1e-3
 
 
 def test_two_values_far_from_zero():
     y = np.repeat([1e13, 1e13 + 1], 50)[:, np.newaxis]
     codec, _ = ScalarQuantizers.design(SortedColumns(y), 600.0)
-    back = codec.dequantize(quantize(codec, y, np.int64), np.float64)
+    back = codec.dequantize(quantize(codec, y), np.float64)
     assert np.abs(back - y).max() <= codec.step / 2 + 1e-2
 
 
@@ -238,12 +238,12 @@ def test_outer_cells_end_where_an_escape_is_cheaper():
     assert symbols[0] == size - 1 and symbols[1] >= size
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(np.int32, 2**30), (np.int64, 2**52)])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e300, -1e300])
-def test_undefined_and_huge_values_saturate(dtype, most, value):
+def test_undefined_and_huge_values_saturate(value):
+    most = 2**52
     X = mixed()
     codec, _ = ScalarQuantizers.design(SortedColumns(X), 1e4)
-    symbols = quantize(codec, np.full((3, codec.active.size), value), dtype)
+    symbols = quantize(codec, np.full((3, codec.active.size), value))
     expected = codec.size - 1 + most if value > 0 else np.full(codec.size.size, -most)
     np.testing.assert_array_equal(symbols, np.tile(expected[:, np.newaxis], 3))
     assert np.isfinite(codec.dequantize(symbols, np.float64)).all()

@@ -18,6 +18,7 @@ ROOMS = [
     "exceptions",
     "information",
     "kernels",
+    "metrics",
     "distortions",
     "nets",
     "channels",

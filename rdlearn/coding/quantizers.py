@@ -11,22 +11,25 @@ from rdlearn.kernels import quantization as kernels
 
 __all__ = ["ScalarQuantizers", "SortedColumns"]
 
+# Points a column may have: finer ones are uniform grids, which lose nothing at such rates.
 MAX_POINTS = 1024
+# Grid of the stored points: a finer one saves under a thousandth of a bit.
 POINTS_PER_STEP = 32
+# Cells from which a uniform grid is worth trying, and the most that 64-bit symbols can number.
 MIN_UNIFORM = 64
 MAX_CELLS = 2.0**50
 # What an entry of a stored table takes, about.
 TABLE_BITS = 7.0
+# The least probability a table can hold.
 LEAST = 2.0**-14
 MAX_ITER = 50
 TOLERANCE = 1e-6
+# Bytes of an escaped value, in bits, about.
 ESCAPE_BITS = 12.0
 # Points and steps in these ranges leave every saturated symbol a finite value.
 MAX_POINT = 1 << 40
 MAX_COLUMNS = 1 << 31
 MIN_STEP, MAX_STEP, MIN_SLOPE = 1e-200, 1e200, 1e-300
-# Steps beyond the outermost point at which 32-bit and wider symbols saturate.
-MAX_STEPS = {4: 1 << 30, 8: 1 << 52}
 
 
 class SortedColumns:
@@ -290,10 +293,9 @@ class ScalarQuantizers:
         return (self.start, thresholds, jump, jump_start, origin, scale, low, high, self._values)
 
     def quantize(self, y, out):
-        """Symbols (n_active, n) int32 or int64, into `out`, of the active columns y (n, n_active).
+        """Symbols (n_active, n) int64, into `out`, of the active columns y (n, n_active).
 
-        Returns the number of values 2**30 steps (2**52 for int64) or more beyond the points,
-        which saturate there.
+        Returns the number of values 2**52 steps or more beyond the points, which saturate there.
         """
         if y.shape[1] != self.active.size or out.shape != y.shape[::-1]:
             raise ValueError(
@@ -302,8 +304,7 @@ class ScalarQuantizers:
             )
         if self._encoder is None:
             self._encoder = self._encoder_arrays()
-        most = MAX_STEPS[out.itemsize]
-        return kernels.quantize(y, *self._encoder, self.step, most, out)
+        return kernels.quantize(y, *self._encoder, self.step, out)
 
     def dequantize(self, symbols, dtype):
         """Values (n, n_columns) of symbols (n_active, n)."""

@@ -16,6 +16,9 @@ __all__ = [
     "quantize",
 ]
 
+# Symbols saturate here: still exact as floats.
+MAX_STEPS = 1 << 52
+
 
 @njit(**JIT)
 def decision_thresholds(points, cost, beta, thresholds):
@@ -193,14 +196,14 @@ def lloyd_max(y, prefix, n_levels, max_iter, points):
 
 @njit(**JIT)
 def quantize(
-    y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, high, points, step, most, out
+    y, start, thresholds, jump, jump_start, jump_low, jump_scale, low, high, points, step, out
 ):
     """Symbols (n_columns, n) of y (n, n_columns).
 
     Inside [low, high] a symbol is the index of its point, found from a jump table and the
-    thresholds, of which a column's last is NaN; outside it counts steps, at most `most`, beyond
+    thresholds, of which a column's last is NaN; outside it counts steps, at most MAX_STEPS, beyond
     the first (negative) or the last point. NaN goes below everything. Returns how many values
-    lay at `most` steps or beyond and are lost.
+    lay at MAX_STEPS steps or beyond and are lost.
     """
     n, n_columns = y.shape
     lost = 0
@@ -225,21 +228,21 @@ def quantize(
                     s += np.uint32(1)
                 row[i] = s
             elif v > top:
-                steps = _steps((v - last) / step, most)
-                lost += steps == most
+                steps = _steps((v - last) / step)
+                lost += steps == MAX_STEPS
                 row[i] = size - 1 + steps
             else:
-                steps = _steps((first - v) / step, most)
-                lost += steps == most
+                steps = _steps((first - v) / step)
+                lost += steps == MAX_STEPS
                 row[i] = -steps
     return lost
 
 
 @njit(inline="always")
-def _steps(ratio, most):
+def _steps(ratio):
     # Written so that an overflowed or undefined ratio saturates too.
-    if not ratio < most:
-        return np.int64(most)
+    if not ratio < MAX_STEPS:
+        return np.int64(MAX_STEPS)
     return max(np.int64(np.rint(ratio)), np.int64(1))
 
 
