@@ -1,8 +1,17 @@
 """Rate-distortion for people who use scikit-learn."""
 
+from rdlearn._echo import EchoAutoencoder
 from rdlearn._pca import PCACodec
+from rdlearn._variational import VariationalAutoencoder
 from rdlearn._version import __version__
 from rdlearn.base import load
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["CorruptStreamError", "PCACodec", "__version__", "load"]
+__all__ = [
+    "CorruptStreamError",
+    "EchoAutoencoder",
+    "PCACodec",
+    "VariationalAutoencoder",
+    "__version__",
+    "load",
+]

@@ -1,6 +1,67 @@
-"""The one file that knows scikit-learn's private helpers."""
+"""The one file that knows scikit-learn's private and its newest helpers."""
 
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
-__all__ = ["Interval", "fit_context"]
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+    # Before scikit-learn 1.9 there are no callbacks to support.
+    class CallbackSupportMixin:
+        """Nothing to mix in."""
+
+    def with_callbacks(method):
+        """The method as it is."""
+        return method
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "EpochCallbacks",
+    "Interval",
+    "StrOptions",
+    "fit_context",
+    "with_callbacks",
+]
+
+
+class EpochCallbacks:
+    """The epochs of a fit as scikit-learn's callbacks see them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its callbacks are called.
+    n_epochs : int
+    """
+
+    def __init__(self, estimator, n_epochs):
+        self.estimator = estimator
+        self.root = None
+        if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
+            self.root = estimator._init_callback_context(max_subtasks=n_epochs)
+
+    def begin(self, **data):
+        """The fit begins, on data X and y."""
+        if self.root is not None:
+            self.root.call_on_fit_task_begin(estimator=self.estimator, **data)
+
+    def epoch(self, fitted, **data):
+        """An epoch is over; returns whether a callback wants to stop.
+
+        `fitted` makes the attributes of a model as if fit stopped here, when one asks for it.
+        """
+        if self.root is None:
+            return False
+        task = self.root.subcontext(task_name="epoch")
+        task.call_on_fit_task_begin(estimator=self.estimator, **data)
+        return task.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=fitted, **data
+        )
+
+    def end(self, fitted, **data):
+        """The fit is over."""
+        if self.root is not None:
+            self.root.call_on_fit_task_end(
+                estimator=self.estimator, reconstruction_attributes=fitted, **data
+            )

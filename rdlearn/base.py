@@ -1,7 +1,8 @@
 """The contract of every codec, written once, and the registry that `load` needs.
 
-Data flow: X -> validate -> `_reconstruct` -> distortion, X -> `_rate_samples` -> bits; a
-subclass supplies those two, `_fit`, `transform` and `inverse_transform`.
+Data flow: X -> validate -> `_reconstructions` -> distortion, X -> `_rate_samples` -> bits; a
+subclass supplies those two, `_fit`, `transform` and `inverse_transform`. What its decoder
+needs beside the code, it takes as keywords (`_decoder_inputs`).
 """
 
 import contextlib
@@ -58,13 +59,26 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     # What a subclass supplies.
 
-    def _fit(self, X):
+    def _fit(self, X, **inputs):
         """Learn from validated X; sets `beta_`, `n_iter_`, `_history` and the codec itself."""
         raise NotImplementedError
 
-    def _reconstruct(self, X):
+    def _reconstruct(self, X, **inputs):
         """Reconstruction of validated X whose distortion the rate pays for."""
         raise NotImplementedError
+
+    def _reconstructions(self, X, **inputs):
+        """Reconstructions whose mean distortion the rate pays for: several of noisy channels."""
+        yield self._reconstruct(X, **inputs)
+
+    def _decoder_inputs(self, n_samples, **inputs):
+        """Validated arrays, a row for each sample, that the decoder takes beside the code."""
+        if inputs:
+            raise TypeError(
+                f"{type(self).__name__} has a decoder that takes nothing but the code, so it "
+                f"cannot use {', '.join(inputs)}; leave that out."
+            )
+        return inputs
 
     def _rate_samples(self, X):
         """Bits of each row of validated X."""
@@ -73,7 +87,7 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     # The contract.
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **inputs):
         """Learn the codec from a table.
 
         Parameters
@@ -82,6 +96,8 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             Finite numbers, at least two rows. float32 is kept, all else becomes float64.
         y : None
             Ignored.
+        **inputs : dict
+            What the decoder takes beside the code, where this codec's does.
 
         Returns
         -------
@@ -94,8 +110,9 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         with self._unchanged_on_failure():
             X = self._begin(X, reset=True)
-            self._fit(X)
-            self._describe_residual(X)
+            inputs = self._decoder_inputs(len(X), **inputs)
+            self._fit(X, **inputs)
+            self._describe_residual(X, **inputs)
         return self
 
     @contextlib.contextmanager
@@ -163,12 +180,13 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Divisor of each feature that puts a residual in the distortion's units."""
         return self.scale_ if self.standardize else np.ones(self.n_features_in_)
 
-    def _describe_residual(self, X):
+    def _describe_residual(self, X, **inputs):
         self.resolution_ = self._learn_resolution(X)
         step = -(-X.size // MAX_RESIDUALS)
         X = X[::step]
         units = self._units()
-        x, x_hat = X / units, self._reconstruct(X) / units
+        draws = list(self._reconstructions(X, **{key: a[::step] for key, a in inputs.items()}))
+        x, x_hat = np.concatenate([X] * len(draws)) / units, np.concatenate(draws) / units
         self.distortion_per_feature_ = self.distortion_.per_feature(x, x_hat)
         if self.distortion_.has_noise_model:
             self.noise_scale_ = self.distortion_.fit_scale(x, x_hat)
@@ -204,18 +222,21 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return pd.DataFrame(self._history)
 
-    def reconstruct(self, X):
-        """Reconstruction whose distortion the rate pays for.
+    def reconstruct(self, X, **inputs):
+        """Reconstruction whose distortion the rate pays for: a sampled one of noisy channels.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        **inputs : dict
+            What the decoder takes beside the code, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), dtype of X
         """
-        return self._reconstruct(self._check_input(X))
+        X = self._check_input(X)
+        return self._reconstruct(X, **self._decoder_inputs(len(X), **inputs))
 
     def rate_samples(self, X):
         """Information in the code of each sample, in bits, summed over the code.
@@ -236,12 +257,14 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Mean of `rate_samples`: bits per sample, a float."""
         return float(np.mean(self.rate_samples(X)))
 
-    def distortion_samples(self, X):
+    def distortion_samples(self, X, **inputs):
         """Loss of each sample, summed over features, in the distortion's unit.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        **inputs : dict
+            What the decoder takes beside the code, as in `fit`.
 
         Returns
         -------
@@ -249,14 +272,18 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         X = self._check_input(X)
         self.distortion_.check(X, getattr(self, "feature_names_in_", None))
-        units = self._units()
-        return self.distortion_.samples(X / units, self._reconstruct(X) / units)
+        return self._loss_samples(X, **self._decoder_inputs(len(X), **inputs))
 
-    def mean_distortion(self, X):
+    def _loss_samples(self, X, **inputs):
+        x, units = X / self._units(), self._units()
+        draws = self._reconstructions(X, **inputs)
+        return np.mean([self.distortion_.samples(x, x_hat / units) for x_hat in draws], axis=0)
+
+    def mean_distortion(self, X, **inputs):
         """Mean of `distortion_samples`, a float."""
-        return float(np.mean(self.distortion_samples(X)))
+        return float(np.mean(self.distortion_samples(X, **inputs)))
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, **inputs):
         """Description length of a sample in nats, negated: higher is better.
 
         Minus the rate, plus the log probability that the distortion's noise model (of scale
@@ -270,6 +297,8 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
+        **inputs : dict
+            What the decoder takes beside the code, as in `fit`.
 
         Returns
         -------
@@ -288,12 +317,13 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             )
         self.distortion_.check(X, getattr(self, "feature_names_in_", None))
         units = self._units()
-        x, x_hat = X / units, self._reconstruct(X) / units
-        mass = self.distortion_.log_mass(x, x_hat, self.noise_scale_, self.resolution_ / units)
+        model = self.noise_scale_, self.resolution_ / units
+        draws = self._reconstructions(X, **self._decoder_inputs(len(X), **inputs))
+        masses = [self.distortion_.log_mass(X / units, x_hat / units, *model) for x_hat in draws]
         nats = bits_to_nats(float(np.mean(self._rate_samples(X))))
-        return float(np.mean(mass.sum(axis=1))) - nats
+        return float(np.mean([np.mean(mass.sum(axis=1)) for mass in masses])) - nats
 
-    def psnr_db(self, X):
+    def psnr_db(self, X, **inputs):
         """Peak signal-to-noise ratio in dB, 10 log10(data_range**2 / mean squared error).
 
         Raises
@@ -307,7 +337,8 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 "psnr_db needs data_range=None replaced by the difference between the largest "
                 "and the smallest possible value (255 for 8-bit images)."
             )
-        error = np.mean((X - self._reconstruct(X)).astype(np.float64) ** 2)
+        draws = self._reconstructions(X, **self._decoder_inputs(len(X), **inputs))
+        error = np.mean([np.mean((X - x_hat).astype(np.float64) ** 2) for x_hat in draws])
         return psnr_db(float(error), self.data_range)
 
     @property

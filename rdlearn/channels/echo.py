@@ -3,10 +3,14 @@
 import math
 
 import numpy as np
+from scipy.special import log_expit
 
-from rdlearn.kernels.echo import echo_backward, echo_forward
+from rdlearn.kernels.echo import echo_code
 
-__all__ = ["EchoChannel"]
+__all__ = ["EchoChannel", "truncation_clip"]
+
+# Where S starts: more noise collapses codes before they learn, less hides the rate's price.
+INITIAL_SCALE = 0.4
 
 
 class EchoChannel:
@@ -15,45 +19,113 @@ class EchoChannel:
     Encoder outputs are (n, 2 k) = (f, b), S = clip * sigmoid(b). The rate, exactly the mutual
     information when codes and noise share their law, is -E sum_j log S_j(x), in nats
     (Brekelmans et al. 2019). The noise of a row is the code of the next row in a random cyclic
-    order of the batch, and the last row's is `tail`, a code stored from an earlier batch: never
-    the row itself, and no truncation, so the clip only keeps S below 1.
+    order of the batch, never the row itself.
+
+    With `n_terms=None` the last row's noise is a code stored from an earlier batch: no
+    truncation, so the clip only keeps S below 1. With a number, every noise is a sum of at
+    least that many terms over other rows, cut off there, and the clip makes what is cut off
+    smaller than 2**-23 of a code: a floor of the rate of -log(clip) nats per component.
 
     Parameters
     ----------
-    clip : float, default=0.9995
-        Largest S: a floor of the rate of -log(clip) nats per component.
+    n_components : int
+    n_terms : int, default=None
+    clip : float, default=None
+        Largest S; None means 0.9995, or what `truncation_clip` says of `n_terms`.
     """
 
-    def __init__(self, clip=0.9995):
+    n_parameters = 0
+
+    def __init__(self, n_components, n_terms=None, clip=None):
+        self.n_components = n_components
+        self.n_outputs = 2 * n_components
+        self.n_terms = n_terms
+        # Rows that a batch must have: a noise of so many terms, none of them the row itself.
+        self.min_rows = 1 if n_terms is None else n_terms + 1
+        if clip is None:
+            clip = 0.9995 if n_terms is None else truncation_clip(n_terms)
         self.log_clip = math.log(clip)
 
-    def forward(self, encoded, rng, tail):
+    def init(self, rng, params, last):
+        """Set the encoder's last layer so that S is about 0.4 everywhere."""
+        k = self.n_components
+        ratio = INITIAL_SCALE / math.exp(self.log_clip)
+        ratio = min(ratio, 0.5)
+        last["weights"][:, k:] *= 0.1
+        last["bias"][k:] = math.log(ratio / (1 - ratio))
+
+    def draw(self, rng, n):
+        """The order of n rows, with rows named again at its end where chains are cut off."""
+        order = rng.permutation(n)
+        return order if self.n_terms is None else np.concatenate([order, order[: self.n_terms]])
+
+    def start(self, dtype):
+        """The stored code before any batch: none."""
+        return np.zeros(self.n_components, dtype=dtype)
+
+    def forward(self, params, encoded, draw, tail, work):
         """Code (n, k), rate (n,) in nats, and what `backward` needs.
 
         Parameters
         ----------
+        params : empty
         encoded : ndarray of shape (n, 2 k)
-        rng : numpy.random.Generator
-            Draws the order of the rows.
+        draw : ndarray of int
+            What `draw` returned for n rows.
         tail : ndarray of shape (k,)
-            Stored code; zeros where none is stored yet.
+            Stored code that ends the chain.
+        work : Workspace
         """
-        n, k = len(encoded), encoded.shape[1] // 2
-        order = rng.permutation(n)
-        code, scale, noise = (np.empty((n, k), dtype=encoded.dtype) for _ in range(3))
-        rate = np.empty(n, dtype=encoded.dtype)
-        echo_forward(encoded, order, tail, self.log_clip, code, scale, noise, rate)
-        return code, rate, (order, scale, noise)
+        n, k, m = len(encoded), self.n_components, len(draw)
+        code = work.empty("code", (n, k), encoded.dtype)
+        rate = work.empty("rate", (n,), encoded.dtype)
+        scale = work.empty("echo scale", (m, k), encoded.dtype)
+        noise = work.empty("echo noise", (m, k), encoded.dtype)
+        work.ops.echo_forward(encoded, draw, tail, self.log_clip, code, scale, noise, rate)
+        return code, rate, (draw, scale, noise)
 
-    def backward(self, grad_code, grad_rate, cache):
-        """Gradient (n, 2 k) by the encoder outputs; `tail` counts as a constant."""
+    def backward(self, params, grads, grad_code, grad_rate, cache, work):
+        """Gradient (n, 2 k) by the encoder outputs; the tail counts as a constant.
+
+        grad_rate is one number, the gradient by the rate of every row.
+        """
         order, scale, noise = cache
-        n, k = grad_code.shape
-        out = np.empty((n, 2 * k), dtype=grad_code.dtype)
-        echo_backward(grad_code, grad_rate, order, self.log_clip, scale, noise, out)
+        out = work.empty("channel gradient", (len(grad_code), self.n_outputs), grad_code.dtype)
+        work.ops.echo_backward(grad_code, grad_rate, order, self.log_clip, scale, noise, out)
         return out
 
-    @staticmethod
-    def next_tail(code, cache):
-        """The code to store for the next batch: the one with the longest chain behind it."""
-        return code[cache[0][0]].copy()
+    def code(self, params, encoded, noise, work):
+        """Code (n, k) and rate (n,) in nats under given noise (n, k)."""
+        code = np.empty(noise.shape, dtype=encoded.dtype)
+        rate = np.empty(len(encoded), dtype=encoded.dtype)
+        echo_code(encoded, noise, self.log_clip, code, rate)
+        return code, rate
+
+    def scale(self, encoded):
+        """S (n, k) of encoder outputs."""
+        b = encoded[:, self.n_components :].astype(np.float64)
+        return np.exp(self.log_clip + log_expit(b)).astype(encoded.dtype)
+
+    def louder(self, last, by):
+        """Raise the log-odds of S, for all rows and components, in the encoder's last layer."""
+        last["bias"][self.n_components :] += by
+
+    def keep(self, code, draw, tail):
+        """What the next batch's chain ends in: the code with the longest chain behind it."""
+        return code[draw[0]].copy() if self.n_terms is None else tail
+
+
+def truncation_clip(n_terms):
+    """The largest r with r**n / (1 - r) <= 2**-23: what a sum of n terms leaves out.
+
+    Examples
+    --------
+    >>> round(-math.log(truncation_clip(99)), 3)
+    0.179
+    """
+    low, high = 0.0, 1.0 - 1e-12
+    for _ in range(100):
+        middle = (low + high) / 2
+        fits = n_terms * math.log(middle) - math.log1p(-middle) <= -23 * math.log(2)
+        low, high = (middle, high) if fits else (low, middle)
+    return low

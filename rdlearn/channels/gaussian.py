@@ -4,26 +4,69 @@ import numpy as np
 
 __all__ = ["GaussianChannel"]
 
+# Where log sigma starts: below the prior's, so that codes carry something from the first step.
+INITIAL_LOG_SIGMA = -1.0
+
 
 class GaussianChannel:
     """code = mu + sigma * noise, with encoder outputs (n, 2 k) = (mu, log sigma).
 
     The rate is the divergence of N(mu, sigma**2) from N(0, 1), an upper bound on the information
     (Kingma & Welling 2014): sum of (mu**2 + sigma**2 - 1) / 2 - log sigma, in nats.
+
+    Parameters
+    ----------
+    n_components : int
     """
 
-    def forward(self, encoded, rng):
-        """Code (n, k), rate (n,) in nats, and what `backward` needs."""
-        mu, log_sigma = np.split(encoded, 2, axis=1)
-        noise = rng.standard_normal(mu.shape, dtype=encoded.dtype)
-        sigma = np.exp(log_sigma)
-        rate = (0.5 * (mu * mu + sigma * sigma - 1) - log_sigma).sum(axis=1)
-        return mu + sigma * noise, rate, (mu, sigma, noise)
+    n_parameters = 0
+    min_rows = 1
+    # Whether the rate is that of the sampled code rather than its mean.
+    sampled = False
 
-    def backward(self, grad_code, grad_rate, cache):
-        """Gradient (n, 2 k) by the encoder outputs."""
-        mu, sigma, noise = cache
-        grad_rate = grad_rate[:, None]
-        by_mu = grad_code + grad_rate * mu
-        by_log_sigma = grad_code * noise * sigma + grad_rate * (sigma * sigma - 1)
-        return np.concatenate([by_mu, by_log_sigma], axis=1)
+    def __init__(self, n_components):
+        self.n_components = n_components
+        self.n_outputs = 2 * n_components
+
+    def init(self, rng, params, last):
+        """Set the encoder's last layer so that sigma is about exp(-1) everywhere."""
+        k = self.n_components
+        last["weights"][:, k : 2 * k] *= 0.1
+        last["bias"][k : 2 * k] = INITIAL_LOG_SIGMA
+
+    def draw(self, rng, n):
+        """Standard normal noise (n, k), float32."""
+        return rng.standard_normal((n, self.n_components), dtype=np.float32)
+
+    def start(self, dtype):
+        """No code is stored between batches."""
+        return None
+
+    def keep(self, code, draw, tail):
+        """No code is stored between batches."""
+        return None
+
+    def forward(self, params, encoded, draw, tail, work):
+        """Code (n, k), rate (n,) in nats, and what `backward` needs."""
+        shape = (len(encoded), self.n_components)
+        code = work.empty("code", shape, encoded.dtype)
+        sigma = work.empty("sigma", shape, encoded.dtype)
+        rate = work.empty("rate", shape[:1], encoded.dtype)
+        work.ops.gaussian_forward(encoded, draw, self.sampled, code, sigma, rate)
+        return code, rate, (encoded, draw, sigma)
+
+    def code(self, params, encoded, noise, work):
+        """Code (n, k) and rate (n,) in nats under given noise (n, k); both are copies."""
+        code, rate, _ = self.forward(params, encoded, noise, None, work)
+        return code.copy(), rate.copy()
+
+    def louder(self, last, by):
+        """Raise log sigma, for all rows and components, in the encoder's last layer."""
+        last["bias"][self.n_components : 2 * self.n_components] += by
+
+    def backward(self, params, grads, grad_code, grad_rate, cache, work):
+        """Gradient by the encoder outputs; grad_rate is one number for all rows."""
+        encoded, draw, sigma = cache
+        out = work.empty("channel gradient", (len(grad_code), self.n_outputs), grad_code.dtype)
+        work.ops.gaussian_backward(grad_code, grad_rate, encoded, draw, self.sampled, sigma, out)
+        return out

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-from rdlearn.kernels.elementwise import adam_step
-
 __all__ = ["Adam"]
 
 
@@ -15,13 +13,16 @@ class Adam:
     Parameters
     ----------
     n_parameters : int
+    ops : module
+        Operations of the device that holds parameters and gradients.
     dtype : dtype, default=float32
     beta_1, beta_2, epsilon : float
     """
 
-    def __init__(self, n_parameters, dtype=np.float32, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
-        self.mean = np.zeros(n_parameters, dtype=dtype)
-        self.square = np.zeros(n_parameters, dtype=dtype)
+    def __init__(self, n_parameters, ops, dtype=np.float32, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+        self.ops = ops
+        self.mean = ops.to_device(np.zeros(n_parameters, dtype=dtype))
+        self.square = ops.to_device(np.zeros(n_parameters, dtype=dtype))
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.n_steps = 0
 
@@ -32,4 +33,4 @@ class Adam:
         rate = learning_rate * rise / (1 - self.beta_1**self.n_steps)
         scalars = (rate, self.beta_1, self.beta_2, self.epsilon * rise)
         kind = params.dtype.type
-        adam_step(params, grads, self.mean, self.square, *(kind(value) for value in scalars))
+        self.ops.adam_step(params, grads, self.mean, self.square, *map(kind, scalars))

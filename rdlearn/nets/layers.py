@@ -2,17 +2,26 @@
 
 import math
 
-import numpy as np
+from rdlearn.kernels import get_ops
+from rdlearn.kernels.elementwise import ACTIVATIONS
 
-from rdlearn.kernels.elementwise import ACTIVATIONS, activation_gradient, bias_activation
-
-__all__ = ["Dense", "Workspace"]
+__all__ = ["Dense", "MaskedDense", "Workspace"]
 
 
 class Workspace:
-    """Arrays allocated once and handed out again by name, for batches of any size up to it."""
+    """The operations of a device, and its arrays, allocated once and handed out by name.
 
-    def __init__(self):
+    Parameters
+    ----------
+    device : {"cpu", "auto"}, default="cpu"
+    by_rows : bool, default=False
+        Products in which a row of the result depends on its own row of the input only, to the
+        bit, whatever the other rows and the number of threads; slower.
+    """
+
+    def __init__(self, device="cpu", by_rows=False):
+        self.ops = get_ops(device)
+        self.matmul = self.ops.matmul_by_rows if by_rows else self.ops.matmul
         self._arrays = {}
 
     def empty(self, name, shape, dtype):
@@ -20,7 +29,7 @@ class Workspace:
         size = math.prod(shape)
         flat = self._arrays.get(name)
         if flat is None or flat.size < size or flat.dtype != dtype:
-            flat = self._arrays[name] = np.empty(size, dtype=dtype)
+            flat = self._arrays[name] = self.ops.empty(size, dtype=dtype)
         return flat[:size].reshape(shape)
 
 
@@ -53,16 +62,41 @@ class Dense:
     def forward(self, params, x, work, name):
         """Output (n, n_out) and what `backward` needs; arrays live in `work` under `name`."""
         y = work.empty((name, "y"), (len(x), self.n_out), x.dtype)
-        np.matmul(x, params["weights"], out=y)
-        bias_activation(y, params["bias"], self._kind)
+        work.matmul(x, params["weights"], out=y)
+        work.ops.bias_activation(y, params["bias"], self._kind)
         return y, (x, y)
 
     def backward(self, params, cache, grad, grads, work, name, wants_input=True):
         """Gradient by the input, or None; fills `grads`; `grad` (n, n_out) is used up."""
         x, y = cache
-        activation_gradient(grad, y, grads["bias"], self._kind)
-        np.matmul(x.T, grad, out=grads["weights"])
+        work.ops.activation_gradient(grad, y, grads["bias"], self._kind)
+        work.matmul(x.T, grad, out=grads["weights"])
         if not wants_input:
             return None
         out = work.empty((name, "grad"), x.shape, x.dtype)
-        return np.matmul(grad, params["weights"].T, out=out)
+        return work.matmul(grad, params["weights"].T, out=out)
+
+
+class MaskedDense(Dense):
+    """A dense layer some of whose weights are absent, hence zero for good.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (n_in, n_out), bool
+        True where there is a weight.
+    activation : str, default="identity"
+    """
+
+    def __init__(self, mask, activation="identity"):
+        super().__init__(mask.shape[1], activation)
+        self.mask = mask
+
+    def init(self, rng, params):
+        super().init(rng, params)
+        params["weights"] *= self.mask
+
+    def backward(self, params, cache, grad, grads, work, name, wants_input=True):
+        out = super().backward(params, cache, grad, grads, work, name, wants_input)
+        # Adam leaves alone what has never had a gradient.
+        grads["weights"] *= self.mask
+        return out

@@ -1,0 +1,270 @@
+"""Autoencoders with a noisy channel as codecs: what echo and variational models share."""
+
+import numpy as np
+from scipy.optimize import brentq
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from rdlearn._minibatch import AIM
+from rdlearn._networks import NetworkMixin
+from rdlearn._sklearn import EpochCallbacks, StrOptions, with_callbacks
+from rdlearn.base import BaseCodec
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.information import bits_to_nats
+from rdlearn.nets.losses import make_loss
+
+__all__ = ["Autoencoder"]
+
+# The window below a target, and how far the noise may be turned to get there, in nats.
+REACH = 0.95
+LOUDEST = 1.0
+
+
+class Autoencoder(NetworkMixin, BaseCodec):
+    """A codec whose code is an encoder's output plus noise, trained by gradient.
+
+    A subclass supplies `_channel`, `_noise`, `_mean_noise` and `_learn_noise`.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCodec._parameter_constraints,
+        **NetworkMixin._parameter_constraints,
+        "binarize": [None, StrOptions({"random"})],
+    }
+
+    @with_callbacks
+    def fit(self, X, y=None, *, side_information=None):
+        """Learn the codec from a table.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Finite numbers, at least two rows. float32 is kept, all else becomes float64; the
+            nets compute in float32.
+        y : None
+            Ignored.
+        side_information : array-like of shape (n_samples, n_side) or (n_samples,), default=None
+            Numbers that the decoder is given beside the code, so that the code need not carry
+            them. Every method that decodes then needs them too.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            The table, or a parameter on this table, is unusable; the sentence has the remedy.
+        """
+        self._callbacks = EpochCallbacks(self, self.max_iter)
+        try:
+            return super().fit(X, y, side_information=side_information)
+        finally:
+            for name in ("_callbacks", "_model"):
+                vars(self).pop(name, None)
+
+    def _decoder_inputs(self, n_samples, side_information=None):
+        if side_information is None:
+            return {}
+        return {"side_information": self._check_side(side_information, n_samples)}
+
+    def _fit(self, X, side_information=None):
+        side = self._learn_side(side_information)
+        if self.binarize is not None and self.distortion_.name != "bernoulli":
+            raise ValueError(
+                f"binarize={self.binarize!r} draws bits, which distortion="
+                f"{self.distortion_.name!r} does not price; use distortion='bernoulli'."
+            )
+        self._learn_units(X)
+        loss = self._loss()
+        units = self._units()
+        redraw = None
+        if self.binarize is not None:
+
+            def redraw(rng, rows):
+                draws = rng.random((len(rows), X.shape[1]), dtype=np.float32)
+                bits = (draws < X[rows]).astype(X.dtype)
+                return self._inputs(bits), loss.target(bits)
+
+        data = {"X": X, "y": None}
+        if side is not None:
+            data["metadata"] = {"side_information": side_information}
+        self._callbacks.begin(**data)
+        goals = {}
+        if self.target_rate is not None:
+            goals["target_rate"] = bits_to_nats(self.target_rate)
+        if self.target_distortion is not None:
+            goals["target_loss"] = self.target_distortion
+        self._train(
+            X,
+            loss.target(X / units),
+            side,
+            n_outputs=X.shape[1],
+            redraw=redraw,
+            data=data,
+            **goals,
+        )
+        if goals:
+            self._meet_target(X, {} if side is None else {"side_information": side_information})
+        self._callbacks.end(self._fitted_attributes, **data)
+
+    def _fitted_attributes(self):
+        known = super()._fitted_attributes()
+        known.setdefault("beta_", float(self.beta))
+        known.setdefault("resolution_", np.ones(self.n_features_in_))
+        known.setdefault("noise_scale_", 1.0)
+        return known
+
+    def _loss(self):
+        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
+
+    # Targets.
+
+    def _meet_target(self, X, inputs):
+        """Turn the noise up or down a little, until the target is met from below."""
+        by_rate = self.target_rate is not None
+        name = "target_rate" if by_rate else "target_distortion"
+        target = self.target_rate if by_rate else self.target_distortion
+        start, turned = self.params_, {}
+
+        def miss(by):
+            params = start.copy()
+            objective = self._build()
+            objective.channel.louder(objective.views(params)[0][-1], by)
+            vars(self).update(self._model(params))
+            samples = self._rate_samples(X) if by_rate else self._loss_samples(X, **inputs)
+            turned[by] = float(np.mean(samples))
+            return turned[by] - AIM * target
+
+        # More noise: less rate, more distortion.
+        if miss(-LOUDEST) * miss(LOUDEST) < 0:
+            brentq(miss, -LOUDEST, LOUDEST, xtol=1e-3)
+        best = min(turned, key=lambda by: (turned[by] > target, abs(turned[by] - AIM * target)))
+        miss(best)
+        if not REACH * target <= turned[best] <= target:
+            low, high = sorted((turned[-LOUDEST], turned[LOUDEST]))
+            unit = "bits per sample" if by_rate else "per sample"
+            raise ValueError(
+                f"{name}={target:g} is out of reach: this fit of {self.n_iter_} epochs led to "
+                f"between {low:.4g} and {high:.4g} {unit}. Choose a target in between, another "
+                "beta to start from, more epochs (max_iter), or other nets."
+            )
+
+    # Codes.
+
+    def transform(self, X):
+        """Mean code of each row, which involves no draw.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), dtype of X
+            A row's code does not depend on the other rows. It says more about the row than the
+            rate pays for; `sample_codes` draws what the rate describes.
+        """
+        return self._mean_code(self._check_input(X))
+
+    def sample_codes(self, X, random_state=None):
+        """Codes with their noise: what the rate is the information of.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), dtype of X
+        """
+        X = self._check_input(X)
+        generator = check_random_state(random_state)
+        keys = generator.randint(0, 2**63 - 1, size=len(X), dtype=np.int64).astype(np.uint64)
+        code, _ = next(self._draw_codes(X, 1, keys))
+        return code.astype(X.dtype)
+
+    def inverse_transform(self, Z, *, side_information=None):
+        """Reconstruction of codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+        side_information : array-like of shape (n_samples, n_side), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        X_hat : ndarray of shape (n_samples, n_features), dtype of Z
+
+        Raises
+        ------
+        ValueError
+            Z or the side information does not have the rows or columns of this model.
+        """
+        Z = self._validate_code(Z)
+        inputs = self._decoder_inputs(len(Z), side_information)
+        return self._decode(Z, self._decoder_side(len(Z), **inputs), Z.dtype)
+
+    def _decode(self, code, side, dtype):
+        return self._loss().decode(self._outputs(code, side), dtype) * self._units().astype(dtype)
+
+    def _reconstructions(self, X, side_information=None):
+        side = self._decoder_side(len(X), side_information)
+        for code, _ in self._draw_codes(X, self.n_draws):
+            yield self._decode(code, side, X.dtype)
+
+    def _reconstruct(self, X, side_information=None):
+        return next(self._reconstructions(X, side_information))
+
+    def _rate_samples(self, X):
+        draws = self.n_draws if self._channel_samples_rate else 1
+        return np.mean([rate for _, rate in self._draw_codes(X, draws)], axis=0)
+
+    # Whether the rate is known only at a draw.
+    _channel_samples_rate = False
+
+    def score(self, X, y=None, *, side_information=None):
+        """Description length of a sample in nats, negated: higher is better.
+
+        Minus the rate, plus the log probability that the distortion's noise model (of scale
+        `noise_scale_`) gives to the cell of width `resolution_` around each value, a mean over
+        `n_draws` sampled codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        side_information : array-like of shape (n_samples, n_side), default=None
+            As in `fit`; its own description is not counted.
+
+        Returns
+        -------
+        float, at most 0
+
+        Raises
+        ------
+        ValueError
+            The distortion has no noise model, or side information does not fit.
+        """
+        return super().score(X, y, side_information=side_information)
+
+    def _check_state(self):
+        super()._check_state()
+        check_is_fitted(self, "params_")
+        d, k = self.n_features_in_, self.n_components_
+        vectors = [self.mean_, self.scale_, self.resolution_]
+        if self.n_side_features_:
+            for vector in (self.side_mean_, self.side_scale_):
+                if vector.shape != (self.n_side_features_,) or not np.isfinite(vector).all():
+                    raise CorruptStreamError("The model's side information does not fit.")
+        for vector in vectors:
+            if vector.shape != (d,) or not np.isfinite(vector).all():
+                raise CorruptStreamError("The model's arrays do not fit together.")
+        if k < 1 or self.n_outputs_ != d or np.any(self.scale_ <= 0) or not self.spread_ > 0:
+            raise CorruptStreamError("The model's units do not fit its columns.")
+        params = self.params_
+        if params.dtype != np.float32 or params.shape != (self._build().n_parameters,):
+            raise CorruptStreamError("The model's parameters do not fit its layers.")

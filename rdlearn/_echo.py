@@ -1,0 +1,248 @@
+"""EchoAutoencoder: an autoencoder whose rate is exact."""
+
+from numbers import Integral
+
+import numpy as np
+
+from rdlearn._autoencoder import Autoencoder
+from rdlearn._sklearn import Interval
+from rdlearn.channels.echo import EchoChannel
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.kernels.echo import pool_noise
+
+__all__ = ["EchoAutoencoder", "EchoMixin"]
+
+
+class EchoMixin:
+    """Echo noise of new rows, drawn from a pool of training codes that is part of the model."""
+
+    def _channel(self):
+        return EchoChannel(self.n_components_, self.noise_terms)
+
+    def _learn_noise(self, encoded, keys):
+        channel = self._channel()
+        shift = encoded[:, : self.n_components_].copy()
+        scale = channel.scale(encoded)
+        tails = np.zeros((2, self.n_components_), dtype=np.float32)
+        for half in range(2):
+            # The tail of rows in one half of the pool is a code made of the other half.
+            for place in range(1 - half, len(encoded), 2):
+                tails[half] = shift[place] + scale[place] * tails[half]
+        return {
+            "pool_shift_": shift,
+            "pool_scale_": scale,
+            "pool_keys_": keys,
+            "pool_tails_": tails,
+        }
+
+    def _noise(self, keys, bits_of):
+        noise = np.empty((len(keys), self.n_components_), dtype=np.float32)
+        pool = (self.pool_shift_, self.pool_scale_, self.pool_keys_, self.pool_tails_)
+        pool_noise(*pool, keys, bits_of(2), noise)
+        return noise
+
+    def _mean_noise(self):
+        shift = self.pool_shift_.mean(axis=0, dtype=np.float64)
+        scale = self.pool_scale_.mean(axis=0, dtype=np.float64)
+        return (shift / (1 - scale)).astype(np.float32)
+
+
+class EchoAutoencoder(EchoMixin, Autoencoder):
+    r"""Autoencoder with echo noise, whose rate is the exact information in its code.
+
+    The code is :math:`z = f(x) + S(x) \epsilon`, and the noise is made of the codes of other
+    rows, :math:`\epsilon = \sum_k \bigl( \prod_{l<k} S(x_l) \bigr) f(x_k)`, so that code and noise
+    have one law and
+
+    .. math::
+
+        I(X; Z) = -E \sum_j \ln S_j(x)
+
+    exactly, with no assumption on the law of the code. Encoder and decoder are dense nets,
+    trained by Adam on ``rate[nats] + beta * distortion``.
+
+    The rate is a statement about the population that the rows are drawn from: on n stored rows,
+    no code carries more than ln n nats about which of them it was.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Size of the bottleneck.
+    beta : float, default=1.0
+        Price of distortion: nats of rate per unit of distortion, ``-dR/dD``. Larger beta: more
+        bits, less loss. Where a target is given, the start of the search.
+    distortion : {"squared_error", "absolute_error", "bernoulli"} or Distortion, \
+            default="squared_error"
+        What is lost, summed over features. "bernoulli" takes values in [0, 1] and is in nats. A
+        Distortion of your own needs a gradient.
+    hidden_layer_sizes : array-like of int, default=(100,)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. () gives linear
+        maps.
+    activation : {"relu", "tanh", "softplus", "identity"}, default="relu"
+    learning_rate_init : float, default=0.002
+        Rises linearly at first, is constant until half of the steps, then falls along a cosine.
+    batch_size : int or "auto", default="auto"
+        Rows of a minibatch; "auto" is min(100, n_samples).
+    max_iter : int, default=200
+        Epochs. The schedules of the learning rate and of the price, which grows from nothing
+        over the first half of the steps, are laid out over all of them.
+    noise_terms : int, default=None
+        None ends the noise of a batch in a code stored from an earlier batch: no floor but that
+        of a clip, 0.0005 nats per component. A number cuts every noise off after that many terms
+        instead, as published; the clip that this needs is a floor of the rate, 0.18 nats per
+        component at 99 terms.
+    n_draws : int, default=4
+        Draws of the noise that distortions and scores are a mean over.
+    shuffle : bool, default=True
+        Whether rows are shuffled in each epoch.
+    early_stopping : bool, default=False
+        Whether to stop when the objective of held-out rows, in the second half of the schedule,
+        has not improved by `tol` for `n_iter_no_change` epochs, and keep the best weights.
+    validation_fraction : float, default=0.1
+    tol : float, default=1e-4
+        In nats.
+    n_iter_no_change : int, default=10
+    warm_start : bool, default=False
+        Whether `fit` starts from the parameters of the last fit.
+    target_rate : float, default=None
+        Bits per training sample; `fit` adapts `beta_` so that the rate lies between 0.95 and 1.0
+        of the target, never above.
+    target_distortion : float, default=None
+        Mean distortion on the training data; met likewise.
+    binarize : {None, "random"}, default=None
+        "random" draws each training value anew as 0 or 1 in each epoch, with the value as the
+        probability of 1; for distortion "bernoulli".
+    standardize : bool, default=False
+        Measure distortion in units of each feature's standard deviation.
+    resolution : float or array-like of shape (n_features,), default=None
+        Width of the cells whose probability `score` takes; None learns the smallest gap between
+        distinct training values of each feature.
+    data_range : float, default=None
+        Difference of the largest and smallest possible value; needed by `psnr_db` only.
+    random_state : int, RandomState instance or None, default=None
+        Seeds weights, order and noise. The same seed gives the same fit, to the bit, on the same
+        machine.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where training computes. "cuda" is not available in this version.
+    verbose : bool or int, default=False
+        Whether to show a progress bar with rate and distortion on stderr.
+
+    Attributes
+    ----------
+    params_ : ndarray, float32
+        All weights and biases in one vector: encoder, channel, decoder.
+    pool_shift_, pool_scale_ : ndarray of shape (n_pool, n_components_), float32
+        f and S of up to 2000 training rows, which the noise of new rows is made of.
+    pool_keys_ : ndarray of shape (n_pool,), uint64
+        What these rows are recognised by: none becomes part of its own noise.
+    pool_tails_ : ndarray of shape (2, n_components_), float32
+        Codes that end the noise of new rows.
+    mean_, scale_ : ndarray of shape (n_features_in_,), float64
+        Mean and standard deviation of each feature.
+    n_components_ : int
+    beta_ : float
+        The price in force: `beta`, or what the target led to.
+    distortion_ : Distortion
+    distortion_per_feature_ : ndarray of shape (n_features_in_,), float64
+    noise_scale_ : float
+        Scale of the distortion's noise model, fitted on the training residual.
+    resolution_ : ndarray of shape (n_features_in_,), float64
+    n_iter_ : int
+        Epochs.
+    history_ : DataFrame
+        rate_bits, distortion, objective in nats and beta of each epoch, means while the weights
+        changed and, in the first half, before the rate had its full price.
+    n_features_in_, feature_names_in_, feature_dtypes_
+        What `fit` saw; names and dtypes for DataFrames only.
+
+    References
+    ----------
+    Brekelmans, Moyer, Galstyan, Ver Steeg, "Exact rate-distortion in autoencoders via echo
+    noise", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from rdlearn import EchoAutoencoder
+    >>> X = load_digits().data
+    >>> codec = EchoAutoencoder(8, beta=0.02, max_iter=20, random_state=0).fit(X)
+    >>> codec.transform(X).shape
+    (1797, 8)
+    >>> 5 < codec.rate(X) < 40
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **Autoencoder._parameter_constraints,
+        "noise_terms": [None, Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components=16,
+        *,
+        beta=1.0,
+        distortion="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        learning_rate_init=0.002,
+        batch_size="auto",
+        max_iter=200,
+        noise_terms=None,
+        n_draws=4,
+        shuffle=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        tol=1e-4,
+        n_iter_no_change=10,
+        warm_start=False,
+        target_rate=None,
+        target_distortion=None,
+        binarize=None,
+        standardize=False,
+        resolution=None,
+        data_range=None,
+        random_state=None,
+        device="cpu",
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.beta = beta
+        self.distortion = distortion
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.noise_terms = noise_terms
+        self.n_draws = n_draws
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.target_rate = target_rate
+        self.target_distortion = target_distortion
+        self.binarize = binarize
+        self.standardize = standardize
+        self.resolution = resolution
+        self.data_range = data_range
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _check_state(self):
+        super()._check_state()
+        m, k = self.pool_keys_.size, self.n_components_
+        for array, rows in ((self.pool_shift_, m), (self.pool_scale_, m), (self.pool_tails_, 2)):
+            if array.shape != (rows, k) or array.dtype != np.float32:
+                raise CorruptStreamError("The model's pool of noise does not fit together.")
+            if not np.isfinite(array).all():
+                raise CorruptStreamError(
+                    "The model's pool of noise holds values that are no numbers."
+                )
+        # The walk through the pool needs two members, and ends because S is below 1.
+        inside = (self.pool_scale_ >= 0) & (self.pool_scale_ < 1)
+        if m < 2 or self.pool_keys_.dtype != np.uint64 or not inside.all():
+            raise CorruptStreamError("The model's pool of noise is out of range.")

@@ -1,0 +1,259 @@
+"""The one minibatch loop: schedule, stopping, best weights, history."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from rdlearn._training import warn
+from rdlearn.information import nats_to_bits
+from rdlearn.nets.adam import Adam
+from rdlearn.nets.layers import Workspace
+
+__all__ = ["Batches", "Schedule", "minimize"]
+
+# Steps over which the learning rate rises, but at most a tenth of them all.
+WARM_UP_STEPS = 200
+# The learning rate that the cosine ends at, as a part of the first.
+LAST_RATE = 0.02
+# Part of the steps over which the price of the rate rises from nothing: codes that cost
+# from the start collapse before the decoder has learned to use them.
+PRICE_WARM_UP = 0.5
+# Control of beta towards a target: where it starts, and its gain and memory a step.
+CONTROL_FROM, GAIN, MEMORY = 0.1, 0.02, 0.05
+# Aim inside the window below the target.
+AIM = 0.98
+# The least and largest price, in units of the first.
+BETA_RANGE = 1e9
+
+
+@dataclass
+class Batches:
+    """Training rows in the nets' units.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, d), float32
+        Encoder inputs.
+    target : ndarray
+        What the loss compares decoder outputs with; a row for each row of x.
+    side : ndarray of shape (n, c), float32, or None
+    redraw : callable or None
+        ``redraw(rng, rows) -> x, target``: rows drawn afresh each time they are used.
+    """
+
+    x: np.ndarray
+    target: np.ndarray
+    side: np.ndarray | None = None
+    redraw: object = None
+
+    def __len__(self):
+        return len(self.x)
+
+    def take(self, rows, rng):
+        """x, target and side of some rows."""
+        side = None if self.side is None else self.side[rows]
+        if self.redraw is not None and rng is not None:
+            return *self.redraw(rng, rows), side
+        return self.x[rows], self.target[rows], side
+
+    def split(self, rows):
+        """Some rows on their own."""
+        redraw = self.redraw
+        inner = None if redraw is None else (lambda rng, inside: redraw(rng, rows[inside]))
+        return Batches(*self.take(rows, None), inner)
+
+
+@dataclass
+class Schedule:
+    """How to walk. Names as in scikit-learn's MLPRegressor.
+
+    Parameters
+    ----------
+    beta : float
+        Price of the loss, in nats of rate per unit.
+    target_rate, target_loss : float or None
+        At most one; beta is led towards it, rate in nats.
+    """
+
+    beta: float
+    batch_size: int
+    learning_rate_init: float
+    max_iter: int
+    shuffle: bool = True
+    early_stopping: bool = False
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+    target_rate: float | None = None
+    target_loss: float | None = None
+    history: dict = field(
+        default_factory=lambda: {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
+    )
+
+    def learning_rate(self, step, n_steps):
+        """Linear rise, constant until half of the steps, cosine fall."""
+        rise = min(1.0, (step + 1) / min(WARM_UP_STEPS, max(1, n_steps // 10)))
+        done = step / n_steps
+        fall = 1.0
+        if done > 0.5:
+            fall = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * (2 * done - 1)))
+        return self.learning_rate_init * rise * fall
+
+
+class _Control:
+    """Integral control of log beta towards a target of rate or loss."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+        self.beta = schedule.beta
+        self.by_rate = schedule.target_rate is not None
+        self.target = schedule.target_rate if self.by_rate else schedule.target_loss
+        self.seen = None
+
+    def update(self, rate, loss, done):
+        if self.target is None:
+            return
+        value = rate if self.by_rate else loss
+        self.seen = value if self.seen is None else self.seen + MEMORY * (value - self.seen)
+        if done < CONTROL_FROM or not math.isfinite(self.seen):
+            return
+        floor = 1e-3 * self.target
+        miss = math.log(AIM * self.target / max(self.seen, floor))
+        move = GAIN * max(-1.0, min(1.0, miss)) * (1 if self.by_rate else -1)
+        first = self.schedule.beta
+        self.beta = min(max(self.beta * math.exp(move), first / BETA_RANGE), first * BETA_RANGE)
+
+
+def minimize(objective, params, batches, schedule, rng, *, validation=None, device="cpu", tell):
+    """Adam on minibatches; `params` is changed in place.
+
+    Parameters
+    ----------
+    objective : Objective
+    params : ndarray, float32
+    batches : Batches
+    schedule : Schedule
+        Its `history` gains a row an epoch: means over the epoch as the weights changed.
+    rng : numpy.random.Generator
+    validation : Batches or None
+        Rows that early stopping looks at.
+    device : str
+    tell : callable
+        ``tell(epoch, history, params) -> stop``, after each epoch.
+
+    Returns
+    -------
+    beta : float
+        The price at the end.
+
+    Raises
+    ------
+    ValueError
+        The loss is not finite in the first epoch.
+    """
+    work = Workspace(device)
+    ops = work.ops
+    live = ops.to_device(params)
+    grads = ops.to_device(np.zeros_like(params))
+    views, grad_views = objective.views(live), objective.views(grads)
+    adam, control = Adam(params.size, ops), _Control(schedule)
+    n, size = len(batches), schedule.batch_size
+    per_epoch = -(-n // size)
+    n_steps = schedule.max_iter * per_epoch
+    # Validation draws are the same every time, so that epochs compare.
+    check_seed = int(rng.integers(1 << 62))
+    best, best_params, waited = math.inf, None, 0
+    good = params.copy()
+    step = 0
+    try:
+        for epoch in range(1, schedule.max_iter + 1):
+            rows = rng.permutation(n) if schedule.shuffle else np.arange(n)
+            # A code stored in an earlier epoch may contain any row.
+            tail = ops.to_device(objective.channel.start(np.float32))
+            sums = np.zeros(3)
+            for start in range(0, n, size):
+                part = rows[start : start + size]
+                x, target, side = (
+                    None if array is None else ops.to_device(array)
+                    for array in batches.take(part, rng)
+                )
+                done = step / n_steps
+                draw = ops.to_device(objective.channel.draw(rng, len(part)))
+                price = min(1.0, (step + 1) / (PRICE_WARM_UP * n_steps))
+                # Weights of size one at most: gradients stay far above Adam's epsilon.
+                most = max(1.0, control.beta) * len(part)
+                code, rate, loss, cache = objective.forward(
+                    views, x, target, side, draw, tail, work, control.beta / most
+                )
+                objective.backward(views, grad_views, cache, price / most, work)
+                adam.step(live, grads, schedule.learning_rate(step, n_steps))
+                tail = objective.channel.keep(code, draw, tail)
+                mean_rate, mean_loss = float(rate.mean()), float(loss.mean())
+                sums += len(part) * np.array(
+                    [mean_rate, mean_loss, mean_rate + control.beta * mean_loss]
+                )
+                control.update(mean_rate, mean_loss, done)
+                step += 1
+            current = ops.to_host(live)
+            if not (np.isfinite(sums).all() and np.isfinite(current).all()):
+                _stop_at_nan(epoch, schedule)
+                current[:] = good
+                break
+            good[:] = current
+            _remember(schedule.history, sums / n, control.beta)
+            stop = tell(epoch, schedule.history, current)
+            if validation is not None and step >= PRICE_WARM_UP * n_steps:
+                value = _validate(
+                    objective, views, validation, control.beta, size, check_seed, work
+                )
+                waited = 0 if value < best - schedule.tol else waited + 1
+                if value < best:
+                    best, best_params = value, current.copy()
+                stop = stop or waited >= schedule.n_iter_no_change
+            if stop:
+                break
+    except KeyboardInterrupt:
+        if not schedule.history["rate_bits"]:
+            raise
+        warn(
+            f"Interrupted in epoch {len(schedule.history['rate_bits']) + 1}; the model is that of "
+            "the last whole epoch.",
+            ConvergenceWarning,
+        )
+        best_params = good
+    params[:] = ops.to_host(live) if best_params is None else best_params
+    return control.beta
+
+
+def _remember(history, means, beta):
+    rate, loss, objective = means
+    values = (nats_to_bits(rate), loss, objective, beta)
+    for column, value in zip(history.values(), values, strict=True):
+        column.append(float(value))
+
+
+def _stop_at_nan(epoch, schedule):
+    remedy = f"lower learning_rate_init={schedule.learning_rate_init:g} or rescale X"
+    if epoch == 1:
+        raise ValueError(f"The loss was not finite in epoch 1, so nothing was learned; {remedy}.")
+    warn(
+        f"The loss was not finite in epoch {epoch}: training stopped, and the model is that of "
+        f"epoch {epoch - 1}; {remedy}.",
+        ConvergenceWarning,
+    )
+
+
+def _validate(objective, views, batches, beta, size, seed, work):
+    """Mean objective of held-out rows, in nats."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    channel, ops = objective.channel, work.ops
+    total, tail = 0.0, ops.to_device(channel.start(np.float32))
+    for start in range(0, len(batches), size):
+        part = np.arange(start, min(start + size, len(batches)))
+        x, target, side = batches.take(part, rng)
+        draw = channel.draw(rng, len(part))
+        code, rate, loss, _ = objective.forward(views, x, target, side, draw, tail, work)
+        tail = channel.keep(code, draw, tail)
+        total += float(rate.sum(dtype=np.float64)) + beta * float(loss.sum())
+    return total / len(batches)

@@ -1,0 +1,360 @@
+"""What estimators of encoder, noisy channel and decoder share: units, training, codes.
+
+A subclass supplies the channel, the loss, and the noise of a row.
+"""
+
+import contextlib
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array
+
+from rdlearn._console import Progress
+from rdlearn._minibatch import Batches, Schedule, minimize
+from rdlearn._objective import Objective, dense_net
+from rdlearn._sklearn import CallbackSupportMixin, Interval, StrOptions
+from rdlearn._threads import one_blas_thread
+from rdlearn._training import warn
+from rdlearn._validation import explain_far
+from rdlearn.information import nats_to_bits
+from rdlearn.kernels.elementwise import ACTIVATIONS
+from rdlearn.kernels.random import row_bits, row_keys
+from rdlearn.nets.layers import Workspace
+
+__all__ = ["NetworkMixin"]
+
+# Rows in a pass of inference: its buffers stay within a few MB.
+BLOCK_ROWS = 2048
+
+
+class NetworkMixin(CallbackSupportMixin):
+    """Encoder, channel and decoder over one vector of parameters, `params_`."""
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="neither")],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [StrOptions({"cpu", "cuda", "auto"})],
+        "verbose": ["verbose"],
+    }
+
+    # What a subclass supplies.
+
+    def _channel(self):
+        """The channel of the fitted model."""
+        raise NotImplementedError
+
+    def _loss(self):
+        """The loss of the fitted model."""
+        raise NotImplementedError
+
+    def _noise(self, keys, bits_of):
+        """Noise (n, k), float32, for rows of keys (n,); ``bits_of(w)`` draws (n, w) words."""
+        raise NotImplementedError
+
+    def _mean_noise(self):
+        """Expected noise (k,), float32."""
+        raise NotImplementedError
+
+    def _learn_noise(self, encoded, keys):
+        """Attributes that `_noise` needs, from encoder outputs and keys of training rows."""
+        return {}
+
+    # Units of the nets.
+
+    def _learn_units(self, X):
+        """Set mean, deviation and spread of the training table."""
+        self.mean_ = X.mean(axis=0, dtype=np.float64)
+        deviation = X.std(axis=0, dtype=np.float64)
+        flat = deviation <= 10 * np.finfo(X.dtype).eps * np.abs(self.mean_)
+        self.scale_ = np.where(flat | (deviation == 0), 1.0, deviation)
+        relative = np.where(flat, 0.0, deviation) / self._units()
+        spread = float(np.sqrt(np.mean(relative**2)))
+        self.spread_ = spread if spread > 0 else 1.0
+
+    def _units(self):
+        return self.scale_ if getattr(self, "standardize", False) else np.ones(len(self.mean_))
+
+    def _inputs(self, X, start=0):
+        """Rows as the encoder sees them: centred, of overall spread 1, float32."""
+        units = self._units()
+        with np.errstate(over="ignore"):
+            # 0.0 turns -0.0 into 0.0, which must not be another row.
+            t = (((X - self.mean_) / units) / self.spread_ + 0.0).astype(np.float32)
+        if not np.isfinite(t).all():
+            names = getattr(self, "feature_names_in_", range(X.shape[1]))
+            raise explain_far(X, self.mean_, units, list(names), start)
+        return t
+
+    # Training.
+
+    def _hidden(self):
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
+        if sizes.size and (sizes.ndim > 1 or sizes.dtype.kind not in "iu" or sizes.min() < 1):
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must be positive integers, or "
+                "() for a linear map."
+            )
+        return sizes.astype(np.int64)
+
+    def _build(self, loss=None):
+        """The model as an objective, from fitted attributes alone."""
+        hidden, channel = self.hidden_sizes_.tolist(), self._channel()
+        encoder = dense_net(
+            self.n_features_in_, hidden, channel.n_outputs, self.activation_, "encoder"
+        )
+        n_in = self.n_components_ + self.n_side_features_
+        decoder = dense_net(n_in, hidden[::-1], self.n_outputs_, self.activation_, "decoder")
+        return Objective(encoder, channel, decoder, loss)
+
+    def _train(self, X, target, side=None, n_outputs=None, redraw=None, data=None, **targets):
+        """Fit `params_` to validated X; `target` is what the loss compares outputs with.
+
+        `targets` are those of `Schedule`; `data` is what callbacks see.
+        """
+        again = self.warm_start and hasattr(self, "params_")
+        shape = {
+            "n_components_": int(self.n_components),
+            "n_outputs_": int(n_outputs),
+            "n_side_features_": 0 if side is None else side.shape[1],
+            "hidden_sizes_": self._hidden(),
+            "activation_": self.activation,
+        }
+        if again and not all(
+            np.array_equal(getattr(self, name), value) for name, value in shape.items()
+        ):
+            changed = [n for n, v in shape.items() if not np.array_equal(getattr(self, n), v)]
+            raise ValueError(
+                f"warm_start=True cannot change {', '.join(changed)} of the fitted model; set "
+                "warm_start=False to start over."
+            )
+        vars(self).update(shape)
+        generator = check_random_state(self.random_state)
+        rng = np.random.Generator(np.random.Philox(generator.randint(2**31 - 1)))
+        loss = self._loss()
+        objective = self._build(loss)
+        params = self.params_.copy() if again else objective.init(rng)
+        x = self._inputs(X)
+        train, validation = self._split(Batches(x, target, side, redraw), rng)
+        schedule = Schedule(
+            beta=float(self.beta),
+            batch_size=self._batch_size(len(train)),
+            learning_rate_init=self.learning_rate_init,
+            max_iter=self.max_iter,
+            shuffle=self.shuffle,
+            early_stopping=self.early_stopping,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            **targets,
+        )
+        smallest = objective.channel.min_rows
+        if schedule.batch_size < smallest:
+            raise ValueError(
+                f"noise_terms={smallest - 1} needs batches of {smallest} rows or more, but they "
+                f"have {schedule.batch_size}; lower noise_terms, raise batch_size, or set "
+                "noise_terms=None."
+            )
+        self.noise_seed_ = int(rng.integers(1 << 62))
+        pool = np.sort(rng.permutation(len(train))[: self._pool_rows])
+        pool = rng.permutation(pool)
+        callbacks, progress = self._callbacks, Progress()
+        data = data or {}
+
+        pool_x = train.take(pool, rng)[0]
+
+        def model(params):
+            encoded = self._encode_rows(objective, objective.views(params), pool_x)
+            return {"params_": params, **self._learn_noise(encoded, _keys(pool_x))}
+
+        self._model = model
+
+        def tell(epoch, history, params):
+            self._show(progress, epoch, history)
+            return callbacks.epoch(
+                lambda: {**self._fitted_attributes(), **model(params.copy())}, **data
+            )
+
+        with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+            beta = minimize(
+                objective,
+                params,
+                train,
+                schedule,
+                rng,
+                validation=validation,
+                device=self.device,
+                tell=tell,
+            )
+        if self.verbose:
+            progress.clear()
+        vars(self).update(model(params))
+        self.beta_ = float(beta)
+        self._history = schedule.history
+        self.n_iter_ = len(schedule.history["rate_bits"])
+
+    def _fitted_attributes(self):
+        """What is fitted so far, as a callback in the middle of a fit sees it."""
+        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+
+    # Rows of training that the noise of new rows is made of.
+    _pool_rows = 2000
+
+    def _split(self, batches, rng):
+        """Training rows, and validation rows where early stopping wants them."""
+        if not self.early_stopping:
+            return batches, None
+        n = len(batches)
+        held = max(1, round(n * self.validation_fraction))
+        if n - held < 2:
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
+                f"{n - held} of {n} rows to learn from; lower it or set early_stopping=False."
+            )
+        rows = rng.permutation(n)
+        return batches.split(np.sort(rows[held:])), batches.split(np.sort(rows[:held]))
+
+    def _batch_size(self, n):
+        if self.batch_size == "auto":
+            return min(100, n)
+        if self.batch_size > n:
+            warn(
+                f"batch_size={self.batch_size} is clipped to {n}, the number of rows to learn from."
+            )
+        return min(self.batch_size, n)
+
+    def _show(self, progress, epoch, history):
+        if self.verbose:
+            done = 20 * epoch // self.max_iter
+            progress.show(
+                f"[{'#' * done:<20}] epoch {epoch}/{self.max_iter}: "
+                f"{history['rate_bits'][-1]:.4g} bits, distortion {history['distortion'][-1]:.5g}"
+            )
+
+    # Codes.
+
+    def _encode_rows(self, objective, views, x):
+        """Encoder outputs of rows, each of which depends on its own row only."""
+        work = Workspace(by_rows=True)
+        out = np.empty((len(x), objective.channel.n_outputs), dtype=np.float32)
+        for start in range(0, len(x), BLOCK_ROWS):
+            out[start : start + BLOCK_ROWS] = objective.encode(
+                views, x[start : start + BLOCK_ROWS], work
+            )
+        return out
+
+    def _encode(self, X):
+        """The objective, views of its parameters, encoder outputs and keys of validated X."""
+        objective = self._build()
+        views = objective.views(self.params_)
+        x = self._inputs(X)
+        return objective, views, self._encode_rows(objective, views, x), _keys(x)
+
+    def _mean_code(self, X):
+        objective, views, encoded, _ = self._encode(X)
+        noise = np.broadcast_to(self._mean_noise(), (len(X), self.n_components_))
+        code, _ = objective.channel.code(views[1], encoded, noise, Workspace(by_rows=True))
+        return code.astype(X.dtype)
+
+    def _draw_codes(self, X, n_draws, draw_keys=None):
+        """Codes and rates (in bits) of sampled noise, `n_draws` times.
+
+        The draws of a row depend on the model and on the row's own contents, not on its place
+        in the table, unless `draw_keys` says otherwise.
+        """
+        objective, views, encoded, keys = self._encode(X)
+        draw_keys = keys if draw_keys is None else draw_keys
+        work = Workspace(by_rows=True)
+        for stream in range(n_draws):
+
+            def bits_of(n_words, stream=stream):
+                out = np.empty((len(X), n_words), dtype=np.uint32)
+                row_bits(draw_keys, np.uint64(self.noise_seed_), np.uint64(stream), out)
+                return out
+
+            noise = self._noise(keys, bits_of)
+            code, rate = objective.channel.code(views[1], encoded, noise, work)
+            yield code, nats_to_bits(rate.astype(np.float64))
+
+    def _outputs(self, code, side):
+        """Decoder outputs of codes, each of which depends on its own code only."""
+        objective = self._build()
+        views = objective.views(self.params_)
+        work = Workspace(by_rows=True)
+        code = np.ascontiguousarray(code, dtype=np.float32)
+        out = np.empty((len(code), self.n_outputs_), dtype=np.float32)
+        for start in range(0, len(code), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            part = None if side is None else side[rows]
+            out[rows] = objective.decode(views, code[rows], part, work)
+        return out
+
+    # Side information.
+
+    def _learn_side(self, side):
+        """Validated side information of training rows in the decoder's units, or None."""
+        if side is None:
+            return None
+        self.side_mean_ = side.mean(axis=0)
+        deviation = side.std(axis=0)
+        self.side_scale_ = np.where(deviation > 0, deviation, 1.0)
+        return self._scaled_side(side)
+
+    def _scaled_side(self, side):
+        return ((side - self.side_mean_) / self.side_scale_).astype(np.float32)
+
+    def _check_side(self, side_information, n):
+        with contextlib.suppress(TypeError, ValueError):
+            if np.ndim(side_information) == 1:
+                side_information = np.asarray(side_information, dtype=np.float64)[:, None]
+        side = check_array(
+            side_information, dtype=np.float64, order="C", input_name="side_information"
+        )
+        if len(side) != n:
+            raise ValueError(
+                f"side_information has {len(side)} rows, but there are {n} samples; pass one row "
+                "for each."
+            )
+        return side
+
+    def _decoder_side(self, n, side_information=None):
+        """Validated side information of n rows to decode in the decoder's units, or None."""
+        wanted, side = self.n_side_features_, side_information
+        if side is None:
+            if wanted:
+                raise ValueError(
+                    f"This {type(self).__name__} was fitted with side_information of {wanted} "
+                    "columns and cannot decode without; pass side_information=. In a Pipeline or "
+                    "a grid search, turn on metadata routing and request it for this method too."
+                )
+            return None
+        if not wanted:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted without side_information; leave it out "
+                "here, or give it to fit."
+            )
+        if side.shape[1] != wanted:
+            raise ValueError(
+                f"side_information has {side.shape[1]} columns, but fit saw {wanted}; pass the "
+                "same ones."
+            )
+        return self._scaled_side(side)
+
+
+def _keys(x):
+    """Keys of rows (n, d) of float32: equal rows have equal keys."""
+    out = np.empty(len(x), dtype=np.uint64)
+    row_keys(np.ascontiguousarray(x).view(np.uint32), out)
+    return out

@@ -1,0 +1,48 @@
+"""The operations of the neural core on the CPU: what an algorithm may ask of a device."""
+
+import numpy as np
+
+from rdlearn.kernels.echo import echo_backward, echo_forward
+from rdlearn.kernels.elementwise import activation_gradient, adam_step, bias_activation
+from rdlearn.kernels.flow import gate_backward, gate_forward
+from rdlearn.kernels.gaussian import gaussian_backward, gaussian_forward
+from rdlearn.kernels.losses import cross_entropy, loss
+from rdlearn.kernels.products import affine
+
+__all__ = [
+    "activation_gradient",
+    "adam_step",
+    "bias_activation",
+    "cross_entropy",
+    "echo_backward",
+    "echo_forward",
+    "empty",
+    "gate_backward",
+    "gate_forward",
+    "gaussian_backward",
+    "gaussian_forward",
+    "loss",
+    "matmul",
+    "matmul_by_rows",
+    "to_device",
+    "to_host",
+]
+
+empty, matmul = np.empty, np.matmul
+
+
+def matmul_by_rows(a, b, out):
+    """a @ b, each row of which depends on its own row of a only."""
+    zeros = [np.zeros(size, dtype=a.dtype) for size in b.shape]
+    affine(a, zeros[0], b, zeros[1], out)
+    return out
+
+
+def to_device(array):
+    """The array where the kernels can reach it."""
+    return array
+
+
+def to_host(array):
+    """The array where numpy can reach it."""
+    return array

@@ -1,0 +1,47 @@
+"""Gaussian posterior under a standard normal prior: code, rate and gradients.
+
+Source: Kingma & Welling, "Auto-encoding variational Bayes", ICLR 2014.
+"""
+
+import math
+
+from numba import njit
+
+from rdlearn.kernels import JIT
+
+__all__ = ["gaussian_backward", "gaussian_forward"]
+
+
+@njit(**JIT)
+def gaussian_forward(encoded, noise, sampled, code, sigma, rate):
+    """Codes and sigmas (n, k), rates (n,) in nats of encoder outputs (n, >= 2 k).
+
+    Outputs are (mu, log sigma, ...). The rate is the divergence from the prior, or, where
+    `sampled`, log q(code) + |noise|**2 / 2 + constants only: what a flow starts from.
+    """
+    n, k = code.shape
+    for i in range(n):
+        total = 0.0
+        for c in range(k):
+            mu, log_sigma, eps = encoded[i, c], encoded[i, k + c], noise[i, c]
+            s = math.exp(log_sigma)
+            sigma[i, c] = s
+            code[i, c] = mu + s * eps
+            total -= log_sigma
+            total += -0.5 * eps * eps if sampled else 0.5 * (mu * mu + s * s - 1.0)
+        rate[i] = total
+
+
+@njit(**JIT)
+def gaussian_backward(grad_code, grad_rate, encoded, noise, sampled, sigma, grad_encoded):
+    """Fills the first 2 k columns of grad_encoded; grad_rate is one number for all rows."""
+    n, k = grad_code.shape
+    for i in range(n):
+        for c in range(k):
+            s, g = sigma[i, c], grad_code[i, c]
+            by_mu, by_log_sigma = g, g * noise[i, c] * s - grad_rate
+            if not sampled:
+                by_mu += grad_rate * encoded[i, c]
+                by_log_sigma += grad_rate * s * s
+            grad_encoded[i, c] = by_mu
+            grad_encoded[i, k + c] = by_log_sigma

@@ -1,0 +1,119 @@
+"""What decoder outputs lose against the data, and the reproductions they stand for.
+
+Nets see data as t = (x / units - center) / spread; `factor` and the rest translate.
+"""
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from rdlearn.kernels.losses import LOSSES
+
+__all__ = ["ClassLoss", "DistortionLoss", "make_loss"]
+
+
+class DistortionLoss:
+    """A distortion of the kernels on decoder outputs: differences, or logits for "bernoulli".
+
+    Parameters
+    ----------
+    distortion : Distortion
+    center : ndarray of shape (n_features,)
+        Of the data in units of the distortion.
+    spread : float
+        Divisor of the centred data.
+    """
+
+    def __init__(self, distortion, center, spread):
+        self.distortion = distortion
+        self.center, self.spread = center, spread
+        self._kind = LOSSES[distortion.name]
+        self._factor = {"squared_error": spread**2, "absolute_error": spread}.get(
+            distortion.name, 1.0
+        )
+
+    @property
+    def _logits(self):
+        return self.distortion.name == "bernoulli"
+
+    def target(self, x):
+        """What `forward` compares outputs with, of data x (n, d) in units of the distortion."""
+        if self._logits:
+            return np.ascontiguousarray(x, dtype=np.float32)
+        return ((x - self.center) / self.spread).astype(np.float32)
+
+    def initial_bias(self):
+        """Bias of the last layer: its outputs start at the mean of the data."""
+        if self._logits:
+            mean = np.clip(self.center, 0.005, 0.995)
+            return np.log(mean / (1 - mean))
+        return np.zeros(len(self.center))
+
+    def forward(self, output, target, weight, work):
+        """Loss (n,) and `weight` times its gradient (n, d)."""
+        grad = work.empty("loss gradient", output.shape, output.dtype)
+        samples = work.empty("loss", (len(output),), np.float64)
+        work.ops.loss(self._kind, output, target, self._factor, weight, grad, samples)
+        return samples, grad
+
+    def decode(self, output, dtype):
+        """Reproductions, in units of the distortion, that outputs stand for."""
+        if self._logits:
+            return self.distortion.reproduction(expit(output.astype(dtype, copy=False)))
+        return output.astype(dtype, copy=False) * dtype.type(self.spread) + self.center.astype(
+            dtype
+        )
+
+
+class CustomLoss(DistortionLoss):
+    """Any distortion with a gradient, through numpy on the host."""
+
+    def __init__(self, distortion, center, spread):
+        self.distortion = distortion
+        self.center, self.spread = center, spread
+
+    def forward(self, output, target, weight, work):
+        x, x_hat = (
+            work.ops.to_host(array) * np.float32(self.spread) + self.center.astype(np.float32)
+            for array in (target, output)
+        )
+        slope = self.distortion.gradient(x, x_hat) * (weight * self.spread)
+        grad = work.ops.to_device(np.ascontiguousarray(slope, dtype=output.dtype))
+        return self.distortion.samples(x, x_hat), grad
+
+
+def make_loss(distortion, center, spread):
+    """The loss of a distortion, or a sentence that says why there is none."""
+    if distortion.name == "hamming":
+        raise ValueError(
+            "distortion='hamming' has a reproduction of bits, which nets do not output; use "
+            "distortion='bernoulli', and threshold inverse_transform at 1/2 for bits."
+        )
+    kind = DistortionLoss if distortion.name in LOSSES else CustomLoss
+    return kind(distortion, center, spread)
+
+
+class ClassLoss:
+    """Cross-entropy, in nats, of classes under the softmax of decoder outputs.
+
+    Parameters
+    ----------
+    frequencies : ndarray of shape (n_classes,)
+    """
+
+    def __init__(self, frequencies):
+        self.frequencies = frequencies
+
+    def initial_bias(self):
+        """Bias of the last layer: its outputs start at the classes' frequencies."""
+        return np.log(self.frequencies)
+
+    def forward(self, output, target, weight, work):
+        """Loss (n,) and `weight` times its gradient (n, n_classes)."""
+        grad = work.empty("loss gradient", output.shape, output.dtype)
+        samples = work.empty("loss", (len(output),), np.float64)
+        work.ops.cross_entropy(output, target, weight, grad, samples)
+        return samples, grad
+
+    def decode(self, output, dtype):
+        """Probabilities of the classes."""
+        return softmax(output.astype(dtype, copy=False), axis=1)
