@@ -17,7 +17,7 @@ __all__ = ["Autoencoder"]
 
 # The window below a target, and how far the noise may be turned to get there, in nats.
 REACH = 0.95
-LOUDEST = 1.0
+LOUDEST = 2.0
 
 
 class Autoencoder(NetworkMixin, BaseCodec):
@@ -29,7 +29,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
     _parameter_constraints: dict = {
         **BaseCodec._parameter_constraints,
         **NetworkMixin._parameter_constraints,
-        "binarize": [None, StrOptions({"random"})],
+        "binarize": [None, StrOptions({"sample"})],
     }
 
     @with_callbacks
@@ -126,11 +126,12 @@ class Autoencoder(NetworkMixin, BaseCodec):
         name = "target_rate" if by_rate else "target_distortion"
         target = self.target_rate if by_rate else self.target_distortion
         start, turned = self.params_, {}
+        encoded = self._encode(X)[2]
 
         def miss(by):
             params = start.copy()
             objective = self._build()
-            objective.channel.louder(objective.views(params)[0][-1], by)
+            objective.channel.louder(objective.views(params)[0][-1], by, encoded)
             vars(self).update(self._model(params))
             samples = self._rate_samples(X) if by_rate else self._loss_samples(X, **inputs)
             turned[by] = float(np.mean(samples))

@@ -109,8 +109,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         of the target, never above.
     target_distortion : float, default=None
         Mean distortion on the training data; met likewise.
-    binarize : {None, "random"}, default=None
-        "random" draws each training value anew as 0 or 1 in each epoch, with the value as the
+    binarize : {None, "sample"}, default=None
+        "sample" draws each training value anew as 0 or 1 in each epoch, with the value as the
         probability of 1; for distortion "bernoulli".
     standardize : bool, default=False
         Measure distortion in units of each feature's standard deviation.

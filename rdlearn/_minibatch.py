@@ -20,8 +20,11 @@ LAST_RATE = 0.02
 # Part of the steps over which the price of the rate rises from nothing: codes that cost
 # from the start collapse before the decoder has learned to use them.
 PRICE_WARM_UP = 0.5
-# Control of beta towards a target: where it starts, and its gain and memory a step.
-CONTROL_FROM, GAIN, MEMORY = 0.1, 0.02, 0.05
+# Control of beta towards a target: when it starts, how far log beta can go in all and in a step,
+# the memories of the values it sees, and how many steps it looks ahead.
+CONTROL_FROM, TRAVEL, GAIN, FAST, SLOW, AHEAD = 0.05, 40.0, 0.03, 0.1, 0.025, 60
+# A target rate is approached from this many times more, for the reason that prices start low.
+FINER = 2.0
 # Aim inside the window below the target.
 AIM = 0.98
 # The least and largest price, in units of the first.
@@ -102,25 +105,39 @@ class Schedule:
 
 
 class _Control:
-    """Integral control of log beta towards a target of rate or loss."""
+    """Leads log beta towards a target of rate or loss: integral control with a forecast."""
 
-    def __init__(self, schedule):
+    def __init__(self, schedule, n_steps):
         self.schedule = schedule
+        self.gain = min(GAIN, TRAVEL / n_steps)
         self.beta = schedule.beta
         self.by_rate = schedule.target_rate is not None
         self.target = schedule.target_rate if self.by_rate else schedule.target_loss
-        self.seen = None
+        self.fast = self.slow = None
 
-    def update(self, rate, loss, done):
-        if self.target is None:
-            return
+    def price(self, done):
+        """Price of the rate: rises to 1 over the first part of the steps, without a target."""
+        return min(1.0, done / PRICE_WARM_UP) if self.target is None else 1.0
+
+    def update(self, rate, loss, done, pace):
+        """Look at a step's means; `pace` is the learning rate as a part of the largest."""
         value = rate if self.by_rate else loss
-        self.seen = value if self.seen is None else self.seen + MEMORY * (value - self.seen)
-        if done < CONTROL_FROM or not math.isfinite(self.seen):
+        if self.target is None or not math.isfinite(value):
             return
-        floor = 1e-3 * self.target
-        miss = math.log(AIM * self.target / max(self.seen, floor))
-        move = GAIN * max(-1.0, min(1.0, miss)) * (1 if self.by_rate else -1)
+        log = math.log(max(value, 1e-3 * self.target))
+        if self.fast is None:
+            self.fast = self.slow = log
+        self.fast += FAST * (log - self.fast)
+        self.slow += SLOW * (log - self.slow)
+        if done < CONTROL_FROM:
+            return
+        # The memories lag by 1 / FAST and 1 / SLOW steps.
+        trend = (self.fast - self.slow) / (1 / SLOW - 1 / FAST)
+        goal = math.log(AIM * self.target)
+        if self.by_rate:
+            goal += math.log(FINER) * max(0.0, 1 - done / PRICE_WARM_UP)
+        miss = goal - (self.fast + AHEAD * trend)
+        move = self.gain * pace * max(-1.0, min(1.0, miss)) * (1 if self.by_rate else -1)
         first = self.schedule.beta
         self.beta = min(max(self.beta * math.exp(move), first / BETA_RANGE), first * BETA_RANGE)
 
@@ -157,10 +174,10 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     live = ops.to_device(params)
     grads = ops.to_device(np.zeros_like(params))
     views, grad_views = objective.views(live), objective.views(grads)
-    adam, control = Adam(params.size, ops), _Control(schedule)
     n, size = len(batches), schedule.batch_size
     per_epoch = -(-n // size)
     n_steps = schedule.max_iter * per_epoch
+    adam, control = Adam(params.size, ops), _Control(schedule, n_steps)
     # Validation draws are the same every time, so that epochs compare.
     check_seed = int(rng.integers(1 << 62))
     best, best_params, waited = math.inf, None, 0
@@ -178,22 +195,23 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                     None if array is None else ops.to_device(array)
                     for array in batches.take(part, rng)
                 )
-                done = step / n_steps
+                done = (step + 1) / n_steps
                 draw = ops.to_device(objective.channel.draw(rng, len(part)))
-                price = min(1.0, (step + 1) / (PRICE_WARM_UP * n_steps))
+                price = control.price(done)
+                rate_now = schedule.learning_rate(step, n_steps)
                 # Weights of size one at most: gradients stay far above Adam's epsilon.
                 most = max(1.0, control.beta) * len(part)
                 code, rate, loss, cache = objective.forward(
                     views, x, target, side, draw, tail, work, control.beta / most
                 )
                 objective.backward(views, grad_views, cache, price / most, work)
-                adam.step(live, grads, schedule.learning_rate(step, n_steps))
+                adam.step(live, grads, rate_now)
                 tail = objective.channel.keep(code, draw, tail)
                 mean_rate, mean_loss = float(rate.mean()), float(loss.mean())
                 sums += len(part) * np.array(
                     [mean_rate, mean_loss, mean_rate + control.beta * mean_loss]
                 )
-                control.update(mean_rate, mean_loss, done)
+                control.update(mean_rate, mean_loss, done, rate_now / schedule.learning_rate_init)
                 step += 1
             current = ops.to_host(live)
             if not (np.isfinite(sums).all() and np.isfinite(current).all()):

@@ -182,7 +182,7 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _describe_residual(self, X, **inputs):
         self.resolution_ = self._learn_resolution(X)
-        step = -(-X.size // MAX_RESIDUALS)
+        step = -(-X.size * getattr(self, "n_draws", 1) // MAX_RESIDUALS)
         X = X[::step]
         units = self._units()
         draws = list(self._reconstructions(X, **{key: a[::step] for key, a in inputs.items()}))

@@ -106,8 +106,8 @@ class EchoChannel:
         b = encoded[:, self.n_components :].astype(np.float64)
         return np.exp(self.log_clip + log_expit(b)).astype(encoded.dtype)
 
-    def louder(self, last, by):
-        """Raise the log-odds of S, for all rows and components, in the encoder's last layer."""
+    def louder(self, last, by, encoded):
+        """Raise the log-odds of S by `by`, for all rows, in the encoder's last layer."""
         last["bias"][self.n_components :] += by
 
     def keep(self, code, draw, tail):

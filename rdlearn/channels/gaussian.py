@@ -60,9 +60,15 @@ class GaussianChannel:
         code, rate, _ = self.forward(params, encoded, noise, None, work)
         return code.copy(), rate.copy()
 
-    def louder(self, last, by):
-        """Raise log sigma, for all rows and components, in the encoder's last layer."""
-        last["bias"][self.n_components : 2 * self.n_components] += by
+    def louder(self, last, by, encoded):
+        """Raise log sigma by up to `by`, for all rows, in the encoder's last layer.
+
+        Components whose sigma is that of the prior anyway, of which more noise would only cost
+        more, are left alone; `encoded` are the encoder's outputs.
+        """
+        inner = slice(self.n_components, 2 * self.n_components)
+        variance = np.exp(2 * encoded[:, inner].astype(np.float64)).mean(axis=0)
+        last["bias"][inner] += by * np.clip(1 - variance, 0, 1)
 
     def backward(self, params, grads, grad_code, grad_rate, cache, work):
         """Gradient by the encoder outputs; grad_rate is one number for all rows."""

@@ -109,19 +109,18 @@ def pool_noise(shift, scale, pool_keys, tails, keys, bits, noise):
         weight[:] = 1.0
         total[:] = 0.0
         tail = 0
-        largest = 1.0
-        for _ in range(m):
-            if largest <= NEGLIGIBLE:
+        for step in range(m):
+            if step % 8 == 7 and weight.max() <= NEGLIGIBLE:
                 break
             if pool_keys[place] == keys[i]:
                 tail = 1 - place % 2
             else:
-                largest = 0.0
                 for c in range(k):
                     total[c] += weight[c] * shift[place, c]
                     weight[c] *= scale[place, c]
-                    largest = max(largest, weight[c])
-            place = (place + stride) % m
+            place += stride
+            if place >= m:
+                place -= m
         for c in range(k):
             noise[i, c] = total[c] + weight[c] * tails[tail, c]
 
