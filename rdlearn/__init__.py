@@ -2,9 +2,9 @@
 
 from rdlearn._echo import EchoAutoencoder
 from rdlearn._pca import PCACodec
+from rdlearn._saving import load
 from rdlearn._variational import VariationalAutoencoder
 from rdlearn._version import __version__
-from rdlearn.base import load
 from rdlearn.exceptions import CorruptStreamError
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The contract of every codec, written once, and the registry that `load` needs.
+"""The contract of every codec, written once.
 
 Data flow: X -> validate -> `_reconstructions` -> distortion, X -> `_rate_samples` -> bits; a
 subclass supplies those two, `_fit`, `transform` and `inverse_transform`. What its decoder
@@ -12,28 +12,24 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from rdlearn import _persistence
-from rdlearn._forms import from_plain, to_plain
 from rdlearn._moments import check_range, smallest_gaps
+from rdlearn._saving import SavingMixin
 from rdlearn._sklearn import Interval, fit_context
 from rdlearn._training import warn
 from rdlearn._validation import explain
-from rdlearn._version import __version__
 from rdlearn.distortions import Distortion, get_distortion
-from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
 from rdlearn.metrics import psnr_db
 
-__all__ = ["BaseCodec", "load"]
+__all__ = ["BaseCodec"]
 
 # Statistics of the residual are taken on at most this many training values, evenly spaced.
 MAX_RESIDUALS = 1 << 25
 # Distortions between fixed values, which other units would move.
 FIXED_VALUES = {"hamming", "bernoulli"}
-_REGISTRY = {}
 
 
-class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A lossy codec as a scikit-learn transformer: code, rate, distortion, description length.
 
     Rates are in bits a sample, summed over the code; distortions in the distortion's own unit,
@@ -50,13 +46,6 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         "target_distortion": [None, Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
-    # Fitted state that `save` keeps besides the public attributes ending in "_".
-    _saved = ("_history",)
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        _REGISTRY[cls.__name__] = cls
-
     # What a subclass supplies.
 
     def _fit(self, X, **inputs):
@@ -344,79 +333,3 @@ class BaseCodec(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     @property
     def _n_features_out(self):
         return self.n_components_
-
-    # Persistence.
-
-    def save(self, path):
-        """Write the fitted codec to a file of arrays and JSON, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or path-like
-
-        Raises
-        ------
-        ValueError
-            A parameter cannot be written, such as a RandomState instance or a Distortion that
-            is not rdlearn's own.
-        """
-        check_is_fitted(self)
-        _persistence.write(path, self._to_state())
-
-    def _to_state(self):
-        params = self.get_params(deep=False)
-        fitted = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in params
-            and (name in self._saved or (name.endswith("_") and name[0] != "_"))
-        }
-        return {
-            "class": type(self).__name__,
-            "version": __version__,
-            "params": {name: to_plain(value) for name, value in params.items()},
-            "fitted": {name: to_plain(value) for name, value in fitted.items()},
-        }
-
-    def _check_state(self):
-        """Raise CorruptStreamError where the loaded attributes contradict each other."""
-
-
-def load(path):
-    """Read a codec that `save` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    A fitted codec of the class that was saved.
-
-    Raises
-    ------
-    CorruptStreamError
-        The file is damaged, is no model file, or names a codec this version does not know.
-    OSError
-        The file cannot be read.
-    """
-    state = _persistence.read(path)
-    try:
-        codec = _REGISTRY[state["class"]](
-            **{name: from_plain(value) for name, value in state["params"].items()}
-        )
-        for name, value in state["fitted"].items():
-            if name not in codec._saved and (name[0] == "_" or name[-1] != "_"):
-                raise CorruptStreamError(f"The model file sets the unknown attribute {name!r}.")
-            setattr(codec, name, from_plain(value))
-        codec._validate_params()
-        check_is_fitted(codec)
-        codec._check_state()
-    except CorruptStreamError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-        raise CorruptStreamError(
-            f"{path} does not describe a codec that rdlearn {__version__} can load "
-            f"({type(error).__name__}: {error})."
-        ) from None
-    return codec

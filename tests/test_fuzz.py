@@ -19,8 +19,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rdlearn import PCACodec, _persistence
-from rdlearn.base import load
+from rdlearn import PCACodec, _persistence, load
 from rdlearn.coding.integers import pack_integers, unpack_integers
 from rdlearn.exceptions import CorruptStreamError
 

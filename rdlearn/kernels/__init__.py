@@ -4,15 +4,11 @@ Nothing compiles at import: every kernel is lazily typed (read-only arrays and b
 widths are welcome), compiles at its first call and is cached on disk beside its file.
 """
 
-__all__ = ["JIT", "get_ops"]
-
-# nogil: joblib's threads run side by side. error_model: no hidden zero-division branches.
-# No fastmath: it would let the compiler reorder sums that decide symbols.
-JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
+__all__ = ["get_ops"]
 
 
 def get_ops(device):
-    """The module of operations of a device, "cpu" or "auto": the best there is."""
+    """The module of operations of a device: "cpu", or "auto" for the best there is."""
     if device == "cuda":
         raise ValueError(
             'device="cuda" is not available in this version; use device="cpu" or device="auto".'

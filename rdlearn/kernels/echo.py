@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = ["echo_backward", "echo_code", "echo_forward", "pool_noise"]
 

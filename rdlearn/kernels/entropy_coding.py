@@ -12,7 +12,7 @@ Source: Duda 2013 (arXiv:1311.2540); interleaving: Giesen 2014 (arXiv:1402.3392)
 import numpy as np
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = ["N_LANES", "PRECISION", "code_length", "count_escapes", "decode", "encode"]
 

@@ -8,7 +8,7 @@ import math
 
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = ["gate_backward", "gate_forward"]
 

@@ -7,7 +7,7 @@ import math
 
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = ["gaussian_backward", "gaussian_forward"]
 

@@ -9,7 +9,7 @@ BLAS product (``benchmarks/pca_throughput.py``).
 import numpy as np
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = ["affine", "cast"]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = [
     "cell_probabilities",

@@ -8,7 +8,7 @@ draw.
 import numpy as np
 from numba import njit
 
-from rdlearn.kernels import JIT
+from rdlearn.kernels.jit import JIT
 
 __all__ = ["row_bits", "row_keys"]
 

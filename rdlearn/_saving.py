@@ -1,0 +1,97 @@
+"""Models in files of arrays and JSON: what is kept of an estimator, and the way back."""
+
+from sklearn.utils.validation import check_is_fitted
+
+from rdlearn import _persistence
+from rdlearn._forms import from_plain, to_plain
+from rdlearn._version import __version__
+from rdlearn.exceptions import CorruptStreamError
+
+__all__ = ["SavingMixin", "load"]
+
+_REGISTRY = {}
+
+
+class SavingMixin:
+    """`save`, and a place in the registry of `load`."""
+
+    # Fitted state that `save` keeps besides the public attributes ending in "_".
+    _saved = ("_history",)
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _REGISTRY[cls.__name__] = cls
+
+    def save(self, path):
+        """Write the fitted estimator to a file of arrays and JSON, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            A parameter cannot be written, such as a RandomState instance or a Distortion that
+            is not rdlearn's own.
+        """
+        check_is_fitted(self)
+        _persistence.write(path, self._to_state())
+
+    def _to_state(self):
+        params = self.get_params(deep=False)
+        fitted = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in params
+            and (name in self._saved or (name.endswith("_") and name[0] != "_"))
+        }
+        return {
+            "class": type(self).__name__,
+            "version": __version__,
+            "params": {name: to_plain(value) for name, value in params.items()},
+            "fitted": {name: to_plain(value) for name, value in fitted.items()},
+        }
+
+    def _check_state(self):
+        """Raise CorruptStreamError where the loaded attributes contradict each other."""
+
+
+def load(path):
+    """Read an estimator that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    A fitted estimator of the class that was saved.
+
+    Raises
+    ------
+    CorruptStreamError
+        The file is damaged, is no model file, or names an estimator this version does not know.
+    OSError
+        The file cannot be read.
+    """
+    state = _persistence.read(path)
+    try:
+        codec = _REGISTRY[state["class"]](
+            **{name: from_plain(value) for name, value in state["params"].items()}
+        )
+        for name, value in state["fitted"].items():
+            if name not in codec._saved and (name[0] == "_" or name[-1] != "_"):
+                raise CorruptStreamError(f"The model file sets the unknown attribute {name!r}.")
+            setattr(codec, name, from_plain(value))
+        codec._validate_params()
+        check_is_fitted(codec)
+        codec._check_state()
+    except CorruptStreamError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        raise CorruptStreamError(
+            f"{path} does not describe an estimator that rdlearn {__version__} can load "
+            f"({type(error).__name__}: {error})."
+        ) from None
+    return codec
