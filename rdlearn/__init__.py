@@ -1,6 +1,7 @@
 """Rate-distortion for people who use scikit-learn."""
 
 from rdlearn._echo import EchoAutoencoder
+from rdlearn._echo_classifier import EchoClassifier
 from rdlearn._pca import PCACodec
 from rdlearn._saving import load
 from rdlearn._variational import VariationalAutoencoder
@@ -10,6 +11,7 @@ from rdlearn.exceptions import CorruptStreamError
 __all__ = [
     "CorruptStreamError",
     "EchoAutoencoder",
+    "EchoClassifier",
     "PCACodec",
     "VariationalAutoencoder",
     "__version__",

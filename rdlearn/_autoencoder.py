@@ -2,12 +2,13 @@
 
 import numpy as np
 from scipy.optimize import brentq
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._minibatch import AIM
 from rdlearn._networks import NetworkMixin
-from rdlearn._sklearn import EpochCallbacks, StrOptions, with_callbacks
+from rdlearn._sklearn import StrOptions, with_callbacks
+from rdlearn._training import warn
 from rdlearn.base import BaseCodec
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
@@ -18,6 +19,8 @@ __all__ = ["Autoencoder"]
 # The window below a target, and how far the noise may be turned to get there, in nats.
 REACH = 0.95
 LOUDEST = 2.0
+# A turn that costs more than rounding: nets that were not trained for it.
+FAR = 0.3
 
 
 class Autoencoder(NetworkMixin, BaseCodec):
@@ -56,12 +59,8 @@ class Autoencoder(NetworkMixin, BaseCodec):
         ValueError
             The table, or a parameter on this table, is unusable; the sentence has the remedy.
         """
-        self._callbacks = EpochCallbacks(self, self.max_iter)
-        try:
+        with self._calling_back():
             return super().fit(X, y, side_information=side_information)
-        finally:
-            for name in ("_callbacks", "_model"):
-                vars(self).pop(name, None)
 
     def _decoder_inputs(self, n_samples, side_information=None):
         if side_information is None:
@@ -142,13 +141,21 @@ class Autoencoder(NetworkMixin, BaseCodec):
             brentq(miss, -LOUDEST, LOUDEST, xtol=1e-3)
         best = min(turned, key=lambda by: (turned[by] > target, abs(turned[by] - AIM * target)))
         miss(best)
+        end = f"this fit of {self.n_iter_} epochs"
         if not REACH * target <= turned[best] <= target:
             low, high = sorted((turned[-LOUDEST], turned[LOUDEST]))
             unit = "bits per sample" if by_rate else "per sample"
             raise ValueError(
-                f"{name}={target:g} is out of reach: this fit of {self.n_iter_} epochs led to "
-                f"between {low:.4g} and {high:.4g} {unit}. Choose a target in between, another "
-                "beta to start from, more epochs (max_iter), or other nets."
+                f"{name}={target:g} is out of reach: {end} led to between {low:.4g} and "
+                f"{high:.4g} {unit}. Choose a target in between, another beta to start from, more "
+                "epochs (max_iter), or other nets."
+            )
+        if abs(best) > FAR:
+            warn(
+                f"{name}={target:g} is met, but {end} was too short to settle there, and the "
+                "noise was turned by much afterwards; raise max_iter, or start from a beta near "
+                f"{self.beta_:.3g}.",
+                ConvergenceWarning,
             )
 
     # Codes.
@@ -254,18 +261,8 @@ class Autoencoder(NetworkMixin, BaseCodec):
 
     def _check_state(self):
         super()._check_state()
-        check_is_fitted(self, "params_")
-        d, k = self.n_features_in_, self.n_components_
-        vectors = [self.mean_, self.scale_, self.resolution_]
-        if self.n_side_features_:
-            for vector in (self.side_mean_, self.side_scale_):
-                if vector.shape != (self.n_side_features_,) or not np.isfinite(vector).all():
-                    raise CorruptStreamError("The model's side information does not fit.")
-        for vector in vectors:
-            if vector.shape != (d,) or not np.isfinite(vector).all():
-                raise CorruptStreamError("The model's arrays do not fit together.")
-        if k < 1 or self.n_outputs_ != d or np.any(self.scale_ <= 0) or not self.spread_ > 0:
-            raise CorruptStreamError("The model's units do not fit its columns.")
-        params = self.params_
-        if params.dtype != np.float32 or params.shape != (self._build().n_parameters,):
-            raise CorruptStreamError("The model's parameters do not fit its layers.")
+        if (
+            self.resolution_.shape != (self.n_features_in_,)
+            or self.n_outputs_ != self.n_features_in_
+        ):
+            raise CorruptStreamError("The model's arrays do not fit together.")

@@ -46,6 +46,21 @@ class EchoMixin:
         scale = self.pool_scale_.mean(axis=0, dtype=np.float64)
         return (shift / (1 - scale)).astype(np.float32)
 
+    def _check_state(self):
+        super()._check_state()
+        m, k = self.pool_keys_.size, self.n_components_
+        for array, rows in ((self.pool_shift_, m), (self.pool_scale_, m), (self.pool_tails_, 2)):
+            if array.shape != (rows, k) or array.dtype != np.float32:
+                raise CorruptStreamError("The model's pool of noise does not fit together.")
+            if not np.isfinite(array).all():
+                raise CorruptStreamError(
+                    "The model's pool of noise holds values that are no numbers."
+                )
+        # The walk through the pool needs two members, and ends because S is below 1.
+        inside = (self.pool_scale_ >= 0) & (self.pool_scale_ < 1)
+        if m < 2 or self.pool_keys_.dtype != np.uint64 or not inside.all():
+            raise CorruptStreamError("The model's pool of noise is out of range.")
+
 
 class EchoAutoencoder(EchoMixin, Autoencoder):
     r"""Autoencoder with echo noise, whose rate is the exact information in its code.
@@ -231,18 +246,3 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
-
-    def _check_state(self):
-        super()._check_state()
-        m, k = self.pool_keys_.size, self.n_components_
-        for array, rows in ((self.pool_shift_, m), (self.pool_scale_, m), (self.pool_tails_, 2)):
-            if array.shape != (rows, k) or array.dtype != np.float32:
-                raise CorruptStreamError("The model's pool of noise does not fit together.")
-            if not np.isfinite(array).all():
-                raise CorruptStreamError(
-                    "The model's pool of noise holds values that are no numbers."
-                )
-        # The walk through the pool needs two members, and ends because S is below 1.
-        inside = (self.pool_scale_ >= 0) & (self.pool_scale_ < 1)
-        if m < 2 or self.pool_keys_.dtype != np.uint64 or not inside.all():
-            raise CorruptStreamError("The model's pool of noise is out of range.")

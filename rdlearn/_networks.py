@@ -8,15 +8,16 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from rdlearn._console import Progress
 from rdlearn._minibatch import Batches, Schedule, minimize
 from rdlearn._objective import Objective, dense_net
-from rdlearn._sklearn import CallbackSupportMixin, Interval, StrOptions
+from rdlearn._sklearn import CallbackSupportMixin, EpochCallbacks, Interval, StrOptions
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import warn
 from rdlearn._validation import explain_far
+from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import nats_to_bits
 from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.kernels.random import row_bits, row_keys
@@ -72,6 +73,36 @@ class NetworkMixin(CallbackSupportMixin):
     def _learn_noise(self, encoded, keys):
         """Attributes that `_noise` needs, from encoder outputs and keys of training rows."""
         return {}
+
+    @contextlib.contextmanager
+    def _calling_back(self):
+        """What a fit needs and a fitted model does not: callbacks, and the way to finish."""
+        self._callbacks = EpochCallbacks(self, self.max_iter)
+        try:
+            yield
+        finally:
+            for name in ("_callbacks", "_model"):
+                vars(self).pop(name, None)
+
+    def _check_state(self):
+        super()._check_state()
+        check_is_fitted(self, "params_")
+        units = {self.mean_.shape, self.scale_.shape} == {(self.n_features_in_,)}
+        if not (units and np.isfinite(self.mean_).all() and np.all(self.scale_ > 0)):
+            raise CorruptStreamError("The model's units do not fit its columns.")
+        if self.n_side_features_:
+            for vector in (self.side_mean_, self.side_scale_):
+                if vector.shape != (self.n_side_features_,) or not np.isfinite(vector).all():
+                    raise CorruptStreamError("The model's side information does not fit.")
+        sizes = self.hidden_sizes_
+        if self.n_components_ < 1 or sizes.ndim != 1 or np.any(sizes < 1) or not self.spread_ > 0:
+            raise CorruptStreamError("The model's layers are out of range.")
+        params = self.params_
+        # Numbers before nets: a hostile size would be allocated by the layers' masks.
+        if self.n_components_ > params.size or sizes.sum() > params.size:
+            raise CorruptStreamError("The model's parameters do not fit its layers.")
+        if params.dtype != np.float32 or params.shape != (self._build().n_parameters,):
+            raise CorruptStreamError("The model's parameters do not fit its layers.")
 
     # Units of the nets.
 

@@ -1,4 +1,6 @@
-"""Models in files of arrays and JSON: what is kept of an estimator, and the way back."""
+"""What is kept of a fitted estimator: in a file of arrays and JSON, and when a fit fails."""
+
+import contextlib
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +15,7 @@ _REGISTRY = {}
 
 
 class SavingMixin:
-    """`save`, and a place in the registry of `load`."""
+    """`save`, a place in the registry of `load`, and fits that fail without a trace."""
 
     # Fitted state that `save` keeps besides the public attributes ending in "_".
     _saved = ("_history",)
@@ -21,6 +23,17 @@ class SavingMixin:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         _REGISTRY[cls.__name__] = cls
+
+    @contextlib.contextmanager
+    def _unchanged_on_failure(self):
+        # Half of a new fit beside half of an old one would be a codec nobody trained.
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def save(self, path):
         """Write the fitted estimator to a file of arrays and JSON, whole or not at all.

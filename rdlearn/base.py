@@ -5,7 +5,6 @@ subclass supplies those two, `_fit`, `transform` and `inverse_transform`. What i
 needs beside the code, it takes as keywords (`_decoder_inputs`).
 """
 
-import contextlib
 from numbers import Real
 
 import numpy as np
@@ -103,17 +102,6 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             self._fit(X, **inputs)
             self._describe_residual(X, **inputs)
         return self
-
-    @contextlib.contextmanager
-    def _unchanged_on_failure(self):
-        # Half of a new fit beside half of an old one would be a codec nobody trained.
-        before = vars(self).copy()
-        try:
-            yield
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
 
     def _begin(self, X, reset):
         """Validate a training table and note what `decompress` and `score` need of it."""

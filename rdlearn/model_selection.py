@@ -2,13 +2,14 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
+from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.parallel import Parallel, delayed
 
 from rdlearn._curves import BDRate, bd_rate, curve_table, mean_test
@@ -150,18 +151,21 @@ def _measure(codec, X, data_range):
         "rate_bits_per_feature": rate / n_features,
         "distortion": distortion,
         "distortion_per_feature": distortion / n_features,
-        "score": _description_length(codec, X),
+        "score": _description_length(codec, X, {}),
         "psnr_db": psnr,
         "bytes_per_sample": len(codec.compress(X)) / n_samples if compressed else math.nan,
     }
 
 
-def _description_length(codec, X):
-    return codec.score(X) if codec.distortion_.has_noise_model else math.nan
+def _description_length(codec, X, inputs):
+    return codec.score(X, **inputs) if codec.distortion_.has_noise_model else math.nan
 
 
-def _reconstruct(estimator, X):
-    """Return the codec at the end, the rows that it sees, what it is to reproduce, and X_hat."""
+def _reconstruct(estimator, X, inputs):
+    """Return the codec at the end, the rows that it sees, what it is to reproduce, and X_hat.
+
+    `inputs` are keywords for the codec's decoder.
+    """
     x = check_array(X, dtype=(np.float64, np.float32))
     if not isinstance(estimator, Pipeline):
         if not (hasattr(estimator, "rate") and hasattr(estimator, "reconstruct")):
@@ -169,43 +173,61 @@ def _reconstruct(estimator, X):
         threshold = getattr(estimator, "binarize", None)
         if threshold is not None:  # then the bits are the source, and X only says what they are
             x = (x > threshold).astype(x.dtype)
-        return estimator, X, x, estimator.reconstruct(X)
+        return estimator, X, x, estimator.reconstruct(X, **inputs)
     if len(estimator) == 1:
-        return _reconstruct(estimator[0], X)
+        return _reconstruct(estimator[0], X, inputs)
     head = estimator[:-1]
     if not hasattr(head, "inverse_transform"):
         raise TypeError(
             "The distortion is measured in the Pipeline's input space, so every step before the "
             f"codec needs inverse_transform; one of {[name for name, _ in head.steps]} has none."
         )
-    codec, rows, _, x_hat = _reconstruct(estimator[-1], head.transform(X))
+    codec, rows, _, x_hat = _reconstruct(estimator[-1], head.transform(X), inputs)
     return codec, rows, x, head.inverse_transform(x_hat)
 
 
-def _rate_and_distortion(estimator, X, distortion):
-    codec, rows, x, x_hat = _reconstruct(estimator, X)
+def _rate_and_distortion(estimator, X, distortion, inputs):
+    codec, rows, x, x_hat = _reconstruct(estimator, X, inputs)
     distortion.check(x)
     x_hat = distortion.reproduction(check_array(x_hat, dtype=(np.float64, np.float32)))
     return codec, rows, codec.rate(rows), float(distortion.samples(x, x_hat).mean())
 
 
-@dataclass(frozen=True)
-class _RDScoring:
-    distortion: Distortion
+class _Routed:
+    """A scorer that metadata routing can hand what the decoder takes beside the code."""
 
-    def __call__(self, estimator, X, y=None):
-        codec, rows, rate, distortion = _rate_and_distortion(estimator, X, self.distortion)
-        score = _description_length(codec, rows)
+    def set_score_request(self, **requests):
+        """Ask for metadata when scoring, as of an estimator; returns a scorer that does."""
+        return replace(self, requests=tuple(requests.items()))
+
+    def get_metadata_routing(self):
+        """What metadata routing asks of a scorer."""
+        request = MetadataRequest(owner=self)
+        for name, alias in self.requests:
+            request.score.add_request(param=name, alias=alias)
+        return request
+
+
+@dataclass(frozen=True)
+class _RDScoring(_Routed):
+    distortion: Distortion
+    requests: tuple = ()
+
+    def __call__(self, estimator, X, y=None, **inputs):
+        measured = _rate_and_distortion(estimator, X, self.distortion, inputs)
+        codec, rows, rate, distortion = measured
+        score = _description_length(codec, rows, inputs)
         return {"rate_bits": rate, "distortion": distortion, "score": score}
 
 
 @dataclass(frozen=True)
-class _RDScorer:
+class _RDScorer(_Routed):
     slope: float
     distortion: Distortion
+    requests: tuple = ()
 
-    def __call__(self, estimator, X, y=None):
-        _, _, rate, distortion = _rate_and_distortion(estimator, X, self.distortion)
+    def __call__(self, estimator, X, y=None, **inputs):
+        _, _, rate, distortion = _rate_and_distortion(estimator, X, self.distortion, inputs)
         return -(bits_to_nats(rate) + self.slope * distortion)
 
 
@@ -227,7 +249,9 @@ def rd_scoring(distortion="squared_error"):
     scoring : callable
         ``scoring(estimator, X, y=None)`` gives a dict of floats: `rate_bits` (bits per sample),
         `distortion` (per sample) and `score` (negated description length, nats per sample; NaN
-        where the codec's distortion has no noise model). It can be pickled.
+        where the codec's distortion has no noise model). It can be pickled. Where the decoder
+        takes side information, ``rd_scoring().set_score_request(side_information=True)`` hands
+        it on under scikit-learn's metadata routing.
 
     Raises
     ------

@@ -41,6 +41,7 @@ ROOMS = [
     "_networks",
     "_autoencoder",
     "_echo",
+    "_echo_classifier",
     "_variational",
     "__init__",
     "_curves",

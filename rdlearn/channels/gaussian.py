@@ -61,14 +61,14 @@ class GaussianChannel:
         return code.copy(), rate.copy()
 
     def louder(self, last, by, encoded):
-        """Raise log sigma by up to `by`, for all rows, in the encoder's last layer.
+        """Raise log sigma by `by`, for all rows, in the encoder's last layer.
 
-        Components whose sigma is that of the prior anyway, of which more noise would only cost
-        more, are left alone; `encoded` are the encoder's outputs.
+        Not past the prior's, from where more noise would only cost more, and less for
+        components that are close to it; `encoded` are the encoder's outputs.
         """
         inner = slice(self.n_components, 2 * self.n_components)
-        variance = np.exp(2 * encoded[:, inner].astype(np.float64)).mean(axis=0)
-        last["bias"][inner] += by * np.clip(1 - variance, 0, 1)
+        room = np.maximum(-encoded[:, inner].mean(axis=0, dtype=np.float64), 0)
+        last["bias"][inner] += np.minimum(by * np.minimum(room, 1), room)
 
     def backward(self, params, grads, grad_code, grad_rate, cache, work):
         """Gradient by the encoder outputs; grad_rate is one number for all rows."""
