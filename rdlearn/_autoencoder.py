@@ -233,7 +233,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
     # Whether the rate is known only at a draw.
     _channel_samples_rate = False
 
-    def score(self, X, y=None, *, side_information=None):
+    def score(self, X, y=None, sample_weight=None, *, side_information=None):
         """Description length of a sample in nats, negated: higher is better.
 
         Minus the rate, plus the log probability that the distortion's noise model (of scale
@@ -245,6 +245,8 @@ class Autoencoder(NetworkMixin, BaseCodec):
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the mean; k counts as k repeats.
         side_information : array-like of shape (n_samples, n_side), default=None
             As in `fit`; its own description is not counted.
 
@@ -257,7 +259,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
         ValueError
             The distortion has no noise model, or side information does not fit.
         """
-        return super().score(X, y, side_information=side_information)
+        return super().score(X, y, sample_weight, side_information=side_information)
 
     def _check_state(self):
         super()._check_state()

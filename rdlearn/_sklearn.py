@@ -2,6 +2,7 @@
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -20,6 +21,7 @@ __all__ = [
     "EpochCallbacks",
     "Interval",
     "StrOptions",
+    "check_sample_weight",
     "fit_context",
     "with_callbacks",
 ]

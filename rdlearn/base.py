@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from rdlearn._moments import check_range, smallest_gaps
 from rdlearn._saving import SavingMixin
-from rdlearn._sklearn import Interval, fit_context
+from rdlearn._sklearn import Interval, check_sample_weight, fit_context
 from rdlearn._training import warn
 from rdlearn._validation import explain
 from rdlearn.distortions import Distortion, get_distortion
@@ -260,7 +260,7 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Mean of `distortion_samples`, a float."""
         return float(np.mean(self.distortion_samples(X, **inputs)))
 
-    def score(self, X, y=None, **inputs):
+    def score(self, X, y=None, sample_weight=None, **inputs):
         """Description length of a sample in nats, negated: higher is better.
 
         Minus the rate, plus the log probability that the distortion's noise model (of scale
@@ -274,6 +274,8 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the mean; k counts as k repeats.
         **inputs : dict
             What the decoder takes beside the code, as in `fit`.
 
@@ -297,8 +299,9 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         model = self.noise_scale_, self.resolution_ / units
         draws = self._reconstructions(X, **self._decoder_inputs(len(X), **inputs))
         masses = [self.distortion_.log_mass(X / units, x_hat / units, *model) for x_hat in draws]
-        nats = bits_to_nats(float(np.mean(self._rate_samples(X))))
-        return float(np.mean([np.mean(mass.sum(axis=1)) for mass in masses])) - nats
+        nats = np.mean([mass.sum(axis=1) for mass in masses], axis=0)
+        nats -= bits_to_nats(self._rate_samples(X))
+        return float(np.average(nats, weights=check_sample_weight(sample_weight, X)))
 
     def psnr_db(self, X, **inputs):
         """Peak signal-to-noise ratio in dB, 10 log10(data_range**2 / mean squared error).
