@@ -11,11 +11,13 @@ import pandas as pd
 RESULTS = Path(__file__).parent / "results"
 
 
-def options(description):
-    """Parse ``--quick`` and ``--out``."""
+def options(description, *flags):
+    """Parse ``--quick``, ``--out`` and further flags."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a small run that shows the form")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the csv")
+    for flag in flags:
+        parser.add_argument(flag, action="store_true")
     return parser.parse_args()
 
 

@@ -35,6 +35,33 @@ class EchoMixin:
             "pool_tails_": tails,
         }
 
+    def set_noise_pool(self, X):
+        """Draw the noise from the codes of other rows than those of training.
+
+        Code and noise have one law, and the rate is exact, where the rows to be coded come from
+        the population of the pool. Held-out rows of another population than the training rows,
+        or that nets have not learned by heart as they have those, are measured exactly after
+        this with such rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two rows; the first 2000 are taken. They may be those that are coded later:
+            none becomes part of its own noise.
+
+        Returns
+        -------
+        self
+        """
+        X = self._check_input(X)[: self._pool_rows]
+        if len(X) < 2:
+            raise ValueError(
+                f"The noise of a row is made of other rows, but X has {len(X)}; pass 2 or more."
+            )
+        _, _, encoded, keys = self._encode(X)
+        vars(self).update(self._learn_noise(encoded, keys))
+        return self
+
     def _noise(self, keys, bits_of):
         noise = np.empty((len(keys), self.n_components_), dtype=np.float32)
         pool = (self.pool_shift_, self.pool_scale_, self.pool_keys_, self.pool_tails_)

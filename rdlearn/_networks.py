@@ -27,6 +27,9 @@ __all__ = ["NetworkMixin"]
 
 # Rows in a pass of inference: its buffers stay within a few MB.
 BLOCK_ROWS = 2048
+# Mean squared length of an encoder input at most: wide tables, whose columns say similar things,
+# would otherwise drive the first layer far harder than narrow ones.
+MAX_ENERGY = 64
 
 
 class NetworkMixin(CallbackSupportMixin):
@@ -120,11 +123,12 @@ class NetworkMixin(CallbackSupportMixin):
         return self.scale_ if getattr(self, "standardize", False) else np.ones(len(self.mean_))
 
     def _inputs(self, X, start=0):
-        """Rows as the encoder sees them: centred, of overall spread 1, float32."""
+        """Rows as the encoder sees them: centred, of overall spread 1 or less, float32."""
         units = self._units()
+        spread = self.spread_ * max(1.0, (X.shape[1] / MAX_ENERGY) ** 0.5)
         with np.errstate(over="ignore"):
             # 0.0 turns -0.0 into 0.0, which must not be another row.
-            t = (((X - self.mean_) / units) / self.spread_ + 0.0).astype(np.float32)
+            t = ((X - self.mean_) / units / spread + 0.0).astype(np.float32)
         if not np.isfinite(t).all():
             names = getattr(self, "feature_names_in_", range(X.shape[1]))
             raise explain_far(X, self.mean_, units, list(names), start)

@@ -237,16 +237,77 @@ def naive_adam(params, gradients, rates, beta_1, beta_2, epsilon):
 
 
 def naive_echo(encoded, order, tail, clip):
-    """Code, rate, scale, noise: each noise as an explicit sum over the rest of the order."""
+    """Code and rate by row, scale and noise by place in the order, in float64.
+
+    Each noise is an explicit sum over the rest of the order, which may name rows again.
+    """
     encoded = encoded.astype(np.float64)
     f, b = np.split(encoded, 2, axis=1)
     scale = clip / (1 + np.exp(-b))
-    noise = np.empty_like(f)
-    for place, i in enumerate(order):
+    noise = np.zeros((len(order), f.shape[1]))
+    for place in range(len(order)):
         product = np.ones(f.shape[1])
-        noise[i] = 0.0
         for j in order[place + 1 :]:
-            noise[i] += product * f[j]
+            noise[place] += product * f[j]
             product = product * scale[j]
-        noise[i] += product * tail
-    return f + scale * noise, -np.log(scale).sum(axis=1), scale, noise
+        noise[place] += product * tail
+    code = np.empty_like(f)
+    for place, i in list(enumerate(order))[: len(f)]:
+        code[i] = f[i] + scale[i] * noise[place]
+    return code, -np.log(scale).sum(axis=1), scale[order], noise
+
+
+def naive_pool_noise(shift, scale, pool_keys, tails, keys, bits):
+    """Noise of rows: the whole walk through the pool, without the row itself, then a tail."""
+    m = len(pool_keys)
+    noise = np.empty((len(keys), shift.shape[1]))
+    for i, (key, (first, second)) in enumerate(zip(keys, bits.tolist(), strict=True)):
+        stride = second % (m - 1) + 1
+        while math.gcd(stride, m) > 1:
+            stride = stride + 1 if stride < m - 1 else 1
+        places = [(first + step * stride) % m for step in range(m)]
+        assert sorted(places) == list(range(m))
+        own = [place for place in places if pool_keys[place] == key]
+        # A row in an even place ends in tail 1, all others in tail 0.
+        total = tails[1 if own and own[-1] % 2 == 0 else 0].astype(np.float64)
+        for place in reversed(places):
+            if pool_keys[place] != key:
+                total = shift[place] + scale[place] * total
+        noise[i] = total
+    return noise
+
+
+def philox_4x32(counter, key):
+    """Four words of Philox 4x32-10 (Salmon et al. 2011, section 3), in Python integers."""
+    word = (1 << 32) - 1
+    c, k = list(counter), list(key)
+    for number in range(10):
+        if number:
+            k = [(k[0] + 0x9E3779B9) & word, (k[1] + 0xBB67AE85) & word]
+        high_0, low_0 = divmod(0xD2511F53 * c[0], 1 << 32)
+        high_1, low_1 = divmod(0xCD9E8D57 * c[2], 1 << 32)
+        c = [high_1 ^ c[1] ^ k[0], low_1, high_0 ^ c[3] ^ k[1], low_0]
+    return c
+
+
+def assert_slopes(function, values, gradient, rng, most=40):
+    """Central differences of a scalar function of no arguments that reads `values`, in float64.
+
+    Up to `most` entries one by one, and all of them at once along a random direction.
+    """
+    # Error step**2 and rounding / step: about 1e-9 of the function's size.
+    step, entries = 1e-5, values.reshape(-1)
+    assert values.dtype == np.float64 and np.shares_memory(entries, values)
+    kept, slopes = entries.copy(), np.array(gradient, dtype=np.float64).reshape(-1)
+    single = rng.choice(entries.size, min(entries.size, most), replace=False)
+    directions = [np.eye(1, entries.size, index)[0] for index in single]
+    directions.append(rng.standard_normal(entries.size) / math.sqrt(max(entries.size, 1)))
+    for direction in directions:
+        ends = []
+        for sign in (1, -1):
+            entries[:] = kept + sign * step * direction
+            ends.append(function())
+        entries[:] = kept
+        difference = (ends[0] - ends[1]) / (2 * step)
+        bound = 1e-7 * (1 + abs(ends[0])) + 1e-6 * abs(difference)
+        assert abs(slopes @ direction - difference) <= bound

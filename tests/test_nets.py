@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from reference import naive_adam, naive_network
+from reference import assert_slopes, naive_adam, naive_network
 
+from rdlearn.kernels import get_ops
 from rdlearn.nets.adam import Adam
-from rdlearn.nets.layers import Dense, Workspace
+from rdlearn.nets.layers import Dense, MaskedDense, Workspace
 from rdlearn.nets.sequential import Sequential
 
 ACTIVATIONS = ["identity", "relu", "tanh", "softplus"]
@@ -34,18 +35,66 @@ def test_gradients_against_finite_differences(activation, n, sizes):
     net, flat = network(sizes, [activation] * (len(sizes) - 1))
     x, weight = rng.standard_normal((n, sizes[0])), rng.standard_normal((n, sizes[-1]))
     _, by_params, by_input = loss_and_gradients(net, flat, x, weight)
-    # Central differences in float64: error about step**2 plus rounding / step, about 1e-9 here.
-    step = 1e-5
-    for target, gradient in ((flat, by_params), (x, by_input)):
-        entries, slopes = target.reshape(-1), gradient.reshape(-1)
-        for index in rng.choice(entries.size, min(entries.size, 40), replace=False):
-            kept, values = entries[index], []
-            for sign in (1, -1):
-                entries[index] = kept + sign * step
-                values.append(loss_and_gradients(net, flat, x, weight)[0])
-            entries[index] = kept
-            difference = (values[0] - values[1]) / (2 * step)
-            assert slopes[index] == pytest.approx(difference, rel=1e-6, abs=1e-7)
+    for values, gradient in ((flat, by_params), (x, by_input)):
+        assert_slopes(lambda: loss_and_gradients(net, flat, x, weight)[0], values, gradient, rng)
+
+
+def masked_network(activation, seed=0):
+    """Two masked layers (5, 7, 4) and the entries of the flat vector that are absent."""
+    rng = np.random.default_rng(seed)
+    masks = [rng.random(shape) < 0.5 for shape in ((5, 7), (7, 4))]
+    net = Sequential([MaskedDense(masks[0], activation), MaskedDense(masks[1])], 5, "masked")
+    flat = net.init(rng, np.float64)
+    absent = np.zeros(flat.size, dtype=bool)
+    for part, mask in zip(net.views(absent), masks, strict=True):
+        part["weights"][:] = ~mask
+    flat += 0.1 * ~absent * rng.standard_normal(flat.size)
+    return net, flat, absent
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("n", [1, 6])
+def test_gradients_of_masked_layers_against_finite_differences(activation, n):
+    rng = np.random.default_rng(n)
+    net, flat, absent = masked_network(activation)
+    x, weight = rng.standard_normal((n, 5)), rng.standard_normal((n, 4))
+    _, by_params, by_input = loss_and_gradients(net, flat, x, weight)
+    assert not by_params[absent].any()
+
+    def function():
+        # What is absent cannot move.
+        return loss_and_gradients(net, flat * ~absent, x, weight)[0]
+
+    for values, gradient in ((flat, by_params), (x, by_input)):
+        assert_slopes(function, values, gradient, rng, most=60)
+
+
+def test_absent_weights_stay_exactly_zero_under_adam():
+    net, flat, absent = masked_network("relu")
+    rng, before = np.random.default_rng(3), flat.copy()
+    adam = Adam(flat.size, get_ops("cpu"), np.float64)
+    for _ in range(30):
+        x, weight = rng.standard_normal((6, 5)), rng.standard_normal((6, 4))
+        adam.step(flat, loss_and_gradients(net, flat, x, weight)[1], 0.01)
+    assert absent.sum() > 10 and not flat[absent].any()
+    assert np.mean(flat[~absent] != before[~absent]) > 0.8
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_by_rows_a_row_is_the_same_to_the_bit_in_any_company(activation, dtype):
+    rng = np.random.default_rng(1)
+    net, flat = network((19, 33, 17, 5), [activation] * 3, dtype=dtype)
+    x = rng.standard_normal((50, 19)).astype(dtype)
+    work, views = Workspace(by_rows=True), net.views(flat)
+    whole = net.forward(views, x, work)[0].copy()
+    for size in (1, 2, 7, 31, 50):
+        rows = rng.permutation(50)[:size]
+        part = net.forward(views, x[rows], work)[0]
+        np.testing.assert_array_equal(part, whole[rows])
+    close = naive_network(views, x, [activation] * 3)
+    # Three sums of up to 33 terms of size about 1.
+    np.testing.assert_allclose(whole, close, rtol=0, atol=1000 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("activations", [("relu", "identity"), ("tanh", "softplus")])
@@ -109,7 +158,7 @@ def test_adam_is_the_published_algorithm(dtype, tolerance, constants):
     gradients = rng.standard_normal((30, 50)).astype(dtype) * np.geomspace(1e-4, 10, 50)
     rates = np.linspace(0.1, 0.01, 30)
     expected = naive_adam(params, gradients, rates, *constants)
-    adam = Adam(50, dtype, *constants)
+    adam = Adam(50, get_ops("cpu"), dtype, *constants)
     for gradient, rate in zip(gradients.astype(dtype), rates, strict=True):
         adam.step(params, gradient, rate)
     np.testing.assert_allclose(params, expected, rtol=10 * tolerance, atol=10 * tolerance)

@@ -51,6 +51,8 @@ class EchoChannel:
         k = self.n_components
         ratio = INITIAL_SCALE / math.exp(self.log_clip)
         ratio = min(ratio, 0.5)
+        # The scale of f is free, but a small one is learned faster than a large one.
+        last["weights"][:, :k] *= 0.3
         last["weights"][:, k:] *= 0.1
         last["bias"][k:] = math.log(ratio / (1 - ratio))
 
