@@ -25,8 +25,8 @@ class EchoMixin:
         scale = channel.scale(encoded)
         tails = np.zeros((2, self.n_components_), dtype=np.float32)
         for half in range(2):
-            # The tail of rows in one half of the pool is a code made of the other half.
-            for place in range(1 - half, len(encoded), 2):
+            # Rows in even places get the tail that is made of odd places, and the reverse.
+            for place in range(half, len(encoded), 2):
                 tails[half] = shift[place] + scale[place] * tails[half]
         return {
             "pool_shift_": shift,

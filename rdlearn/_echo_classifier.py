@@ -223,7 +223,8 @@ class EchoClassifier(
         -------
         ndarray of shape (n_samples,)
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def transform(self, X):
         """Mean code of each row, as `EchoAutoencoder` gives it.

@@ -174,8 +174,8 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     live = ops.to_device(params)
     grads = ops.to_device(np.zeros_like(params))
     views, grad_views = objective.views(live), objective.views(grads)
-    n, size = len(batches), schedule.batch_size
-    per_epoch = -(-n // size)
+    n, size, smallest = len(batches), schedule.batch_size, objective.channel.min_rows
+    per_epoch = len(range(0, n - smallest + 1, size))
     n_steps = schedule.max_iter * per_epoch
     adam, control = Adam(params.size, ops), _Control(schedule, n_steps)
     # Validation draws are the same every time, so that epochs compare.
@@ -188,9 +188,8 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
             rows = rng.permutation(n) if schedule.shuffle else np.arange(n)
             # A code stored in an earlier epoch may contain any row.
             tail = ops.to_device(objective.channel.start(np.float32))
-            sums = np.zeros(3)
-            for start in range(0, n, size):
-                part = rows[start : start + size]
+            sums, seen = np.zeros(3), 0
+            for part in _parts(rows, size, smallest):
                 x, target, side = (
                     None if array is None else ops.to_device(array)
                     for array in batches.take(part, rng)
@@ -212,6 +211,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                     [mean_rate, mean_loss, mean_rate + control.beta * mean_loss]
                 )
                 control.update(mean_rate, mean_loss, done, rate_now / schedule.learning_rate_init)
+                seen += len(part)
                 step += 1
             current = ops.to_host(live)
             if not (np.isfinite(sums).all() and np.isfinite(current).all()):
@@ -219,7 +219,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                 current[:] = good
                 break
             good[:] = current
-            _remember(schedule.history, sums / n, control.beta)
+            _remember(schedule.history, sums / seen, control.beta)
             stop = tell(epoch, schedule.history, current)
             if validation is not None and step >= PRICE_WARM_UP * n_steps:
                 value = _validate(
@@ -244,6 +244,12 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     return control.beta
 
 
+def _parts(rows, size, smallest):
+    """Rows in batches; what is left at the end is left out where the channel needs more rows."""
+    for start in range(0, len(rows) - smallest + 1, size):
+        yield rows[start : start + size]
+
+
 def _remember(history, means, beta):
     rate, loss, objective = means
     values = (nats_to_bits(rate), loss, objective, beta)
@@ -266,12 +272,12 @@ def _validate(objective, views, batches, beta, size, seed, work):
     """Mean objective of held-out rows, in nats."""
     rng = np.random.Generator(np.random.Philox(seed))
     channel, ops = objective.channel, work.ops
-    total, tail = 0.0, ops.to_device(channel.start(np.float32))
-    for start in range(0, len(batches), size):
-        part = np.arange(start, min(start + size, len(batches)))
+    total, seen, tail = 0.0, 0, ops.to_device(channel.start(np.float32))
+    for part in _parts(np.arange(len(batches)), size, channel.min_rows):
         x, target, side = batches.take(part, rng)
         draw = channel.draw(rng, len(part))
         code, rate, loss, _ = objective.forward(views, x, target, side, draw, tail, work)
         tail = channel.keep(code, draw, tail)
         total += float(rate.sum(dtype=np.float64)) + beta * float(loss.sum())
-    return total / len(batches)
+        seen += len(part)
+    return total / seen

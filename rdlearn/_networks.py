@@ -196,12 +196,16 @@ class NetworkMixin(CallbackSupportMixin):
             **targets,
         )
         smallest = objective.channel.min_rows
-        if schedule.batch_size < smallest:
-            raise ValueError(
-                f"noise_terms={smallest - 1} needs batches of {smallest} rows or more, but they "
-                f"have {schedule.batch_size}; lower noise_terms, raise batch_size, or set "
-                "noise_terms=None."
-            )
+        for part, size in (
+            ("batches", schedule.batch_size),
+            ("validation rows", smallest if validation is None else len(validation)),
+        ):
+            if size < smallest:
+                raise ValueError(
+                    f"noise_terms={smallest - 1} needs {smallest} rows or more at a time, but "
+                    f"there are {part} of {size}; lower noise_terms, raise batch_size or "
+                    "validation_fraction, or set noise_terms=None."
+                )
         self.noise_seed_ = int(rng.integers(1 << 62))
         pool = np.sort(rng.permutation(len(train))[: self._pool_rows])
         pool = rng.permutation(pool)

@@ -11,15 +11,21 @@ from rdlearn.nets.losses import ClassLoss, CustomLoss, DistortionLoss, make_loss
 
 
 class Hyperbolic(Distortion):
-    """A distortion of whole rows: not a sum over features."""
+    """A distortion of whole rows, not a sum over features, whose price depends on the place."""
 
     name, unit = "hyperbolic", "units"
 
+    def root(self, x, x_hat):
+        return np.sqrt(1 + np.square(x - x_hat).sum(axis=1, dtype=np.float64))
+
+    def price(self, x):
+        return 1 + np.square(x[:, 0])
+
     def samples(self, x, x_hat):
-        return np.sqrt(1 + np.square(x - x_hat).sum(axis=1, dtype=np.float64)) - 1
+        return self.price(x) * (self.root(x, x_hat) - 1)
 
     def gradient(self, x, x_hat):
-        return (x_hat - x) / (1 + self.samples(x, x_hat)[:, None])
+        return (self.price(x) / self.root(x, x_hat))[:, None] * (x_hat - x)
 
 
 # A spread that float32 holds exactly, because CustomLoss scales in float32.

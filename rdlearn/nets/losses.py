@@ -6,6 +6,7 @@ Nets see data as t = (x / units - center) / spread; `factor` and the rest transl
 import numpy as np
 from scipy.special import expit, softmax
 
+from rdlearn.distortions import AbsoluteError, Bernoulli, Hamming, SquaredError
 from rdlearn.kernels.losses import LOSSES
 
 __all__ = ["ClassLoss", "DistortionLoss", "make_loss"]
@@ -33,7 +34,7 @@ class DistortionLoss:
 
     @property
     def _logits(self):
-        return self.distortion.name == "bernoulli"
+        return type(self.distortion) is Bernoulli
 
     def target(self, x):
         """What `forward` compares outputs with, of data x (n, d) in units of the distortion."""
@@ -83,13 +84,14 @@ class CustomLoss(DistortionLoss):
 
 def make_loss(distortion, center, spread):
     """The loss of a distortion, or a sentence that says why there is none."""
-    if distortion.name == "hamming":
+    if type(distortion) is Hamming:
         raise ValueError(
             "distortion='hamming' has a reproduction of bits, which nets do not output; use "
             "distortion='bernoulli', and threshold inverse_transform at 1/2 for bits."
         )
-    kind = DistortionLoss if distortion.name in LOSSES else CustomLoss
-    return kind(distortion, center, spread)
+    # By type: a distortion of a user's own may bear a known name.
+    known = type(distortion) in (SquaredError, AbsoluteError, Bernoulli)
+    return (DistortionLoss if known else CustomLoss)(distortion, center, spread)
 
 
 class ClassLoss:
