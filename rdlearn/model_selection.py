@@ -32,8 +32,9 @@ __all__ = [
 def rate_distortion_path(codec, X, betas, *, X_test=None, cv=None, n_jobs=None, data_range=None):
     """Fit a codec at several prices of distortion and tabulate its rate-distortion curve.
 
-    One clone of `codec` walks through `betas` in ascending order. If it has the parameter
-    `warm_start`, that is switched on, so each fit starts from the one before.
+    One clone of `codec` walks through `betas`, from the largest down: nets that have given up a
+    part of their code for a low price of distortion do not find it again. If it has the
+    parameter `warm_start`, that is switched on, so each fit starts from the one before.
 
     Parameters
     ----------
@@ -126,13 +127,13 @@ def _sweep(codec, betas, X, X_test, data_range):
     if "warm_start" in codec.get_params(deep=False):
         codec.set_params(warm_start=True)
     points = []
-    for beta in betas:
+    for beta in betas[::-1]:
         start = time.perf_counter()
         codec.set_params(beta=float(beta)).fit(X)
         fit_seconds = time.perf_counter() - start
         points.append({"beta": float(beta)} | _measure(codec, X_test, data_range))
         points[-1]["fit_seconds"] = fit_seconds
-    return points, codec.distortion_
+    return points[::-1], codec.distortion_
 
 
 def _measure(codec, X, data_range):

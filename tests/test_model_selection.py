@@ -61,7 +61,7 @@ def test_path_uses_the_named_distortion_and_the_test_data(X):
     assert table.attrs["distortion"] == "absolute_error"
 
 
-def test_path_starts_warm_in_ascending_order_and_leaves_the_codec_alone(X):
+def test_path_starts_warm_at_the_largest_beta_and_leaves_the_codec_alone(X):
     visits = []
 
     class Recording(ToyCodec):
@@ -71,7 +71,7 @@ def test_path_starts_warm_in_ascending_order_and_leaves_the_codec_alone(X):
 
     codec = Recording(beta=7.0)
     rate_distortion_path(codec, X, [3.0, 1.0, 2.0])
-    assert visits[-1] == (1.0, 2.0, 3.0)
+    assert visits[-1] == (3.0, 2.0, 1.0)
     assert codec.get_params() == Recording(beta=7.0).get_params()
     assert not hasattr(codec, "visited_")
 
