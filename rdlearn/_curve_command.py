@@ -79,8 +79,9 @@ def run_curve(args, make_codec, progress):
             )
             unit = table.attrs["distortion_unit"]
             table.attrs.clear()
+            label_of = table["codec"].iloc[0] + (", flow" if name == "iaf" else "")
             suffix = "" if width is None else f", {width} components"
-            curves.append(table.assign(curve=f"{table['codec'].iloc[0]}{suffix}"))
+            curves.append(table.assign(codec=label_of, curve=label_of + suffix))
     progress.clear()
 
     table = pd.concat(curves, ignore_index=True)

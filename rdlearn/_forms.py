@@ -21,6 +21,8 @@ def to_plain(value):
     if isinstance(value, dict):
         # A history: eight bytes a number where JSON would take twenty.
         return {name: np.asarray(items) for name, items in value.items()}
+    if isinstance(value, tuple):
+        return {"__tuple__": list(value)}
     return value
 
 
@@ -30,4 +32,6 @@ def from_plain(value):
         return kind(**value["constants"])
     if isinstance(value, dict) and "__quantizers__" in value:
         return ScalarQuantizers.from_state(value["__quantizers__"])
+    if isinstance(value, dict) and "__tuple__" in value:
+        return tuple(value["__tuple__"])
     return value

@@ -35,6 +35,14 @@ class SavingMixin:
             vars(self).update(before)
             raise
 
+    @property
+    def history_(self):
+        """DataFrame of rate_bits, distortion and objective (nats), a row for each step of fit."""
+        import pandas as pd
+
+        check_is_fitted(self)
+        return pd.DataFrame(self._history)
+
     def save(self, path):
         """Write the fitted estimator to a file of arrays and JSON, whole or not at all.
 

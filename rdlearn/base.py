@@ -191,14 +191,6 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             return np.broadcast_to(given, X.shape[1]).copy()
         return smallest_gaps(X)
 
-    @property
-    def history_(self):
-        """DataFrame of rate_bits, distortion and objective (nats), a row for each step of fit."""
-        import pandas as pd
-
-        check_is_fitted(self)
-        return pd.DataFrame(self._history)
-
     def reconstruct(self, X, **inputs):
         """Reconstruction whose distortion the rate pays for: a sampled one of noisy channels.
 

@@ -1,6 +1,7 @@
 """The command line: curve, fit, compress, decompress and info."""
 
 import argparse
+import functools
 import math
 import os
 import sys
@@ -9,16 +10,30 @@ import warnings
 
 import numpy as np
 
-from rdlearn import PCACodec, __version__, _persistence, load
+from rdlearn import (
+    EchoAutoencoder,
+    PCACodec,
+    VariationalAutoencoder,
+    __version__,
+    load,
+)
 from rdlearn._console import Progress, Warner, one_line, sentence
 from rdlearn._curve_command import run_curve
+from rdlearn._info_command import price_of, print_facts, run_info, unit_of
 from rdlearn._tables_io import WRITABLE, check_output, read_table, write_table
 from rdlearn.coding import container
 from rdlearn.distortions import get_distortion
 
 __all__ = ["main"]
 
-CODECS = {"pca": PCACodec}
+CODECS = {
+    "pca": PCACodec,
+    "echo": EchoAutoencoder,
+    "vae": VariationalAutoencoder,
+    "iaf": functools.partial(VariationalAutoencoder, flow="iaf"),
+}
+# Those with real bytes, which a model file is for here.
+WITH_BYTES = ["pca"]
 # What bad input or a full disk can raise; anything else is a defect and keeps its traceback.
 REFUSALS = (OSError, ValueError, ImportError, MemoryError, OverflowError)
 
@@ -100,7 +115,13 @@ def _parser():
     )
     curve.add_argument("--out", metavar="FILE", help="write the table to a csv or parquet file")
     curve.add_argument("--plot", metavar="FILE", help="draw the curve into a png, pdf or svg file")
-    curve.add_argument("--codec", nargs="+", choices=CODECS, default=["pca"])
+    curve.add_argument(
+        "--codec",
+        nargs="+",
+        choices=CODECS,
+        default=["pca"],
+        help="pca (default; real bytes), echo, vae or iaf (nets: the information in their code)",
+    )
     curve.add_argument(
         "--beta",
         nargs="+",
@@ -113,7 +134,7 @@ def _parser():
         nargs="+",
         type=_count,
         metavar="N",
-        help="most components kept, a curve for each; default: all",
+        help="most components kept, a curve for each; default: all, and 16 of nets",
     )
     curve.add_argument("--cv", type=_folds, default=3, metavar="K", help="folds (default: 3)")
     curve.add_argument(
@@ -131,7 +152,7 @@ def _parser():
     )
     fit.add_argument("data", metavar="DATA", help="csv, npy, npz (FILE.npz:array) or parquet file")
     fit.add_argument("--model", required=True, metavar="FILE", help="the model file to write")
-    fit.add_argument("--codec", choices=CODECS, default="pca")
+    fit.add_argument("--codec", choices=WITH_BYTES, default="pca")
     fit.add_argument("--beta", type=_positive, metavar="PRICE", help="price of distortion, in nats")
     target = fit.add_mutually_exclusive_group()
     target.add_argument("--target-rate", type=_positive, metavar="BITS", help="bits per sample")
@@ -163,7 +184,7 @@ def _parser():
         sub.add_argument("data", metavar="IN", help=source)
         sub.add_argument("out", metavar="OUT", help=target)
 
-    info = command("info", _info, "Say what a model or compressed file is.", "info m.rdl")
+    info = command("info", run_info, "Say what a model or compressed file is.", "info m.rdl")
     info.add_argument("file", metavar="FILE")
     return parser
 
@@ -246,18 +267,28 @@ def _fit(args, progress):
     codec.save(model)
     progress.clear()
     print(f"{type(codec).__name__} fitted to {n_samples} rows of {n_features} features")
-    _print_facts(
+    print_facts(
         rate=f"{rate:.4g} bits per sample, {rate / n_features:.4g} per feature",
-        distortion=f"{distortion:.5g} per sample ({_unit(codec)})",
-        beta=_price(codec),
+        distortion=f"{distortion:.5g} per sample ({unit_of(codec)})",
+        beta=price_of(codec),
         time=f"{seconds:.2f} s",
         model=f"{args.model}, {os.path.getsize(model)} bytes",
         next=f"rdlearn compress --model {args.model} {args.data} out.rd",
     )
 
 
+def _load_with_bytes(path):
+    codec = load(path)
+    if not hasattr(codec, "compress"):
+        raise ValueError(
+            f"{path} holds {type(codec).__name__}, which measures information and writes no "
+            "bytes; fit a codec that does, such as pca."
+        )
+    return codec
+
+
 def _compress(args, progress):
-    codec = load(args.model)
+    codec = _load_with_bytes(args.model)
     out = check_output(args.out, inputs=[args.data, args.model])
     progress.show(f"reading {args.data}")
     X = _match_columns(codec, read_table(args.data, progress.note), args.data)
@@ -267,7 +298,7 @@ def _compress(args, progress):
     seconds = time.perf_counter() - start
     progress.clear()
     before, after = os.path.getsize(args.data.partition(".npz:")[0]), os.path.getsize(out)
-    _print_facts(
+    print_facts(
         read=f"{args.data}, {before} bytes, {len(X)} rows",
         written=f"{args.out}, {after} bytes, {8 * after / len(X):.4g} bits per sample with headers",
         ratio=f"{before / after:.4g} to 1",
@@ -297,7 +328,7 @@ def _float_of(kind):
 
 
 def _decompress(args, progress):
-    codec = load(args.model)
+    codec = _load_with_bytes(args.model)
     out = check_output(args.out, WRITABLE, inputs=[args.data, args.model])
     with open(args.data, "rb") as stream:
         n_rows = container.read_header(stream).n_rows
@@ -313,71 +344,8 @@ def _decompress(args, progress):
     write_table(out, frames(), n_rows)
     seconds = time.perf_counter() - start
     progress.clear()
-    _print_facts(
+    print_facts(
         written=f"{args.out}, {os.path.getsize(out)} bytes, {n_rows} rows of "
         f"{codec.n_features_in_} columns",
         time=f"{seconds:.2f} s",
     )
-
-
-def _info(args, progress):
-    with open(args.file, "rb") as file:
-        magic = file.read(4)
-        file.seek(0)
-        if magic == container.MAGIC:
-            header = container.read_header(file)
-            for _ in container.read_chunks(file, header, range(header.n_chunks)):
-                pass  # the checksum of each chunk is checked on the way
-            return _info_stream(args.file, header)
-    if magic != _persistence.MAGIC:
-        raise ValueError(f"{args.file} is neither a model nor a compressed file of rdlearn.")
-    return _info_model(args.file)
-
-
-def _info_model(path):
-    codec = load(path)
-    params = {key: value for key, value in codec.get_params().items() if value is not None}
-    names = getattr(codec, "feature_names_in_", None)
-    listed = ""
-    if names is not None:
-        listed = ": " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    last = codec.history_.iloc[-1]
-    print(f"{path}: model, {type(codec).__name__}")
-    _print_facts(
-        written_by=f"rdlearn {_persistence.read(path)['version']}",
-        parameters=", ".join(f"{key}={value!r}" for key, value in params.items()),
-        features=f"{codec.n_features_in_}{listed}",
-        components=f"{len(codec.get_feature_names_out())}",
-        beta=_price(codec),
-        rate=f"{last['rate_bits']:.4g} bits per training sample",
-        distortion=f"{last['distortion']:.5g} per training sample ({_unit(codec)})",
-        tables=f"{codec.quantizers_.side_information_bits() // 8} of {os.path.getsize(path)} bytes",
-        fingerprint=codec.fingerprint.hex(),
-    )
-
-
-def _info_stream(path, header):
-    size = os.path.getsize(path)
-    print(f"{path}: compressed table, {header.codec}")
-    _print_facts(
-        rows=f"{header.n_rows} of {header.n_features} features, {header.dtype}",
-        chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows, checksums right",
-        size=f"{size} bytes, {size / max(header.n_rows, 1):.4g} per row",
-        fingerprint=f"{header.fingerprint.hex()} (of the model)",
-    )
-
-
-def _unit(codec):
-    return codec.distortion_.unit + (", standardized" if codec.standardize else "")
-
-
-def _price(codec):
-    if getattr(codec, "n_bits", None):
-        return f"not used: {codec.n_bits} fixed bits for every component"
-    return f"{codec.beta_:.4g} nats per unit of distortion"
-
-
-def _print_facts(**facts):
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f"  {name.replace('_', ' '):<{width}}  {value}")

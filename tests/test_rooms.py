@@ -51,6 +51,7 @@ ROOMS = [
     "datasets",
     "_tables_io",
     "_curve_command",
+    "_info_command",
     "cli",
     "__main__",
 ]
@@ -153,7 +154,9 @@ def fresh(code):
 
 def test_import_brings_nothing_that_scikit_learn_and_numba_do_not():
     show = "import sys, {}; print(*sys.modules)"
-    theirs = "numba, scipy.optimize, sklearn.base, sklearn.utils.validation"
+    theirs = (
+        "numba, scipy.optimize, sklearn.base, sklearn.utils.validation, sklearn.utils.multiclass"
+    )
     if importlib.util.find_spec("sklearn.callback"):  # from scikit-learn 1.9 on
         theirs += ", sklearn.callback"
     base = set(fresh(show.format(theirs)))

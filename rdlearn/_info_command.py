@@ -1,0 +1,77 @@
+"""`rdlearn info`, and facts about codecs in words."""
+
+import os
+
+from rdlearn import _persistence, load
+from rdlearn.coding import container
+
+__all__ = ["price_of", "print_facts", "run_info", "unit_of"]
+
+
+def run_info(args, progress):
+    """Say what the file is; `progress` is not needed."""
+    with open(args.file, "rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        if magic == container.MAGIC:
+            header = container.read_header(file)
+            for _ in container.read_chunks(file, header, range(header.n_chunks)):
+                pass  # the checksum of each chunk is checked on the way
+            return _info_stream(args.file, header)
+    if magic != _persistence.MAGIC:
+        raise ValueError(f"{args.file} is neither a model nor a compressed file of rdlearn.")
+    return _info_model(args.file)
+
+
+def _info_model(path):
+    codec = load(path)
+    params = {key: value for key, value in codec.get_params().items() if value is not None}
+    names = getattr(codec, "feature_names_in_", None)
+    listed = ""
+    if names is not None:
+        listed = ": " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    last = codec.history_.iloc[-1]
+    print(f"{path}: model, {type(codec).__name__}")
+    facts = {
+        "written_by": f"rdlearn {_persistence.read(path)['version']}",
+        "parameters": ", ".join(f"{key}={value!r}" for key, value in params.items()),
+        "features": f"{codec.n_features_in_}{listed}",
+        "components": f"{len(codec.get_feature_names_out())}",
+        "beta": price_of(codec),
+        "rate": f"{last['rate_bits']:.4g} bits per training sample",
+        "distortion": f"{last['distortion']:.5g} per training sample ({unit_of(codec)})",
+    }
+    if hasattr(codec, "compress"):
+        tables = codec.quantizers_.side_information_bits() // 8
+        facts["tables"] = f"{tables} of {os.path.getsize(path)} bytes"
+        facts["fingerprint"] = codec.fingerprint.hex()
+    print_facts(**facts)
+
+
+def _info_stream(path, header):
+    size = os.path.getsize(path)
+    print(f"{path}: compressed table, {header.codec}")
+    print_facts(
+        rows=f"{header.n_rows} of {header.n_features} features, {header.dtype}",
+        chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows, checksums right",
+        size=f"{size} bytes, {size / max(header.n_rows, 1):.4g} per row",
+        fingerprint=f"{header.fingerprint.hex()} (of the model)",
+    )
+
+
+def unit_of(codec):
+    if not hasattr(codec, "distortion_"):
+        return "nats of cross-entropy"
+    return codec.distortion_.unit + (", standardized" if codec.standardize else "")
+
+
+def price_of(codec):
+    if getattr(codec, "n_bits", None):
+        return f"not used: {codec.n_bits} fixed bits for every component"
+    return f"{codec.beta_:.4g} nats per unit of distortion"
+
+
+def print_facts(**facts):
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"  {name.replace('_', ' '):<{width}}  {value}")

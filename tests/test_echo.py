@@ -1,0 +1,417 @@
+"""EchoAutoencoder: closed forms, exactness, noise without oneself, determinism, files, targets."""
+
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+import reference
+from scipy.special import ndtri
+from scipy.stats import ks_2samp
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+
+from rdlearn import CorruptStreamError, EchoAutoencoder, _persistence, load
+from rdlearn.channels.echo import truncation_clip
+
+DIGITS = load_digits().data
+SMALL = {"hidden_layer_sizes": (12,), "max_iter": 15, "random_state": 0}
+# A normal law without sampling error: what is drawn from these rows has variance 1.
+GRID = np.random.default_rng(0).permutation(ndtri((np.arange(2000) + 0.5) / 2000))[:, None]
+GRID /= GRID.std()
+
+
+def table(n=300, d=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return EchoAutoencoder(3, beta=3.0, data_range=20.0, **SMALL).fit(table())
+
+
+def own_place(codec, X, row):
+    """Where a row is in the pool of noise."""
+    return np.flatnonzero(codec.pool_keys_ == codec._encode(X[row : row + 1])[3])[0]
+
+
+def layers(codec):
+    """Weights and biases from the vector of parameters, encoder then decoder, in float64."""
+    hidden, k, d = codec.hidden_sizes_.tolist(), codec.n_components_, codec.n_features_in_
+    sizes = [d, *hidden, 2 * k], [k, *hidden[::-1], d]
+    rest, nets = codec.params_.astype(np.float64), []
+    for widths in sizes:
+        net = []
+        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+            weights, bias, rest = np.split(rest, [n_in * n_out, (n_in + 1) * n_out])
+            net.append({"weights": weights.reshape(n_in, n_out), "bias": bias})
+        nets.append(net)
+    assert rest.size == 0
+    return nets
+
+
+def naive_outputs(codec, X, clip=0.9995):
+    """f and S of rows, and the decoder as a function of codes."""
+    encoder, decoder = layers(codec)
+    units = X.std(axis=0) if codec.standardize else 1.0
+    t = (X - X.mean(axis=0)) / units
+    spread = np.sqrt(np.mean(t.var(axis=0)))
+    rules = [codec.activation] * len(codec.hidden_sizes_) + ["identity"]
+    x = t / spread / max(1.0, np.sqrt(X.shape[1] / 64))
+    f, b = np.split(reference.naive_network(encoder, x, rules), 2, axis=1)
+
+    def decode(code):
+        return reference.naive_network(decoder, code, rules) * spread * units + X.mean(axis=0)
+
+    return f, clip / (1 + np.exp(-b)), decode
+
+
+# Closed forms.
+
+
+@pytest.mark.parametrize(
+    "beta, noise_terms",
+    [(1, None), (2, None), (8, None), (32, None)] + [(2, 40), (8, 40), (32, 40)],
+)
+def test_a_gaussian_reaches_the_shannon_bound_and_never_beats_it(beta, noise_terms):
+    rng = np.random.default_rng(1)
+    X, fresh = rng.normal(size=(10_000, 1)), rng.normal(size=(50_000, 1))
+    codec = EchoAutoencoder(
+        1, hidden_layer_sizes=(), beta=beta, max_iter=30, noise_terms=noise_terms, random_state=0
+    )
+    # A sample of 2000 would get the variance of the noise wrong by 3 %.
+    codec.fit(X).set_noise_pool(GRID)
+    error = (fresh - codec.inverse_transform(codec.sample_codes(fresh, random_state=2)))[:, 0] ** 2
+    distortion = error.mean()
+    standard_error = error.std() / np.sqrt(len(fresh)) / distortion / 2
+    nats = codec.rate(fresh) * np.log(2)
+    shannon = -0.5 * np.log(distortion)
+    assert shannon - 3 * standard_error <= nats <= shannon + 0.02
+    # dR/dD = -beta gives D = 1 / (2 beta), and R = -ln S.
+    assert distortion == pytest.approx(1 / (2 * beta), rel=0.03)
+    assert np.exp(-nats) == pytest.approx(np.sqrt(1 / (2 * beta)), rel=0.015)
+
+
+def test_a_gaussian_vector_reaches_reverse_water_filling():
+    variances = np.array([4.0, 1.0, 0.04])
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(10_000, 3)) * np.sqrt(variances)
+    X *= np.sqrt(variances) / X.std(axis=0)
+    # At beta 2 the water stands at 1/4: the last feature is not worth a bit.
+    codec = EchoAutoencoder(3, hidden_layer_sizes=(), beta=2.0, max_iter=60, random_state=0).fit(X)
+    level, shannon = reference.reverse_water_filling(variances, codec.mean_distortion(X))
+    nats = codec.rate(X) * np.log(2)
+    # The noise of 2000 pool rows has a variance right to 3 %, half of that in nats and component.
+    assert shannon - 0.03 <= nats <= shannon + 0.05
+    assert level == pytest.approx(0.25, rel=0.1)
+
+
+def test_truncated_noise_has_the_floor_of_its_clip():
+    X = table(200, 3)
+    params = {"hidden_layer_sizes": (), "learning_rate_init": 0.05, "max_iter": 200}
+    codec = EchoAutoencoder(2, beta=1e-6, noise_terms=40, random_state=0, **params).fit(X)
+    floor = -2 * np.log(truncation_clip(40))
+    # The sigmoid only nears the clip.
+    assert floor <= codec.rate(X) * np.log(2) <= floor + 0.05
+
+
+@pytest.mark.filterwarnings("ignore:The code takes:UserWarning")
+def test_chained_noise_has_next_to_no_floor():
+    X = table(200, 3)
+    params = {"hidden_layer_sizes": (), "learning_rate_init": 0.05, "max_iter": 200}
+    codec = EchoAutoencoder(2, beta=1e-6, random_state=0, **params).fit(X)
+    assert 2 * 0.0005 <= codec.rate(X) * np.log(2) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"activation": "tanh", "standardize": True},
+        {"activation": "softplus", "hidden_layer_sizes": (9, 4)},
+        {"activation": "identity", "hidden_layer_sizes": ()},
+        {"noise_terms": 9},
+    ],
+)
+@pytest.mark.parametrize("d", [3, 100])
+def test_rate_and_decoder_follow_their_definitions(params, d):
+    X = table(150, d)
+    codec = EchoAutoencoder(3, beta=2.0 / d, **SMALL | params).fit(X)
+    terms = params.get("noise_terms")
+    f, scale, decode = naive_outputs(codec, X, 0.9995 if terms is None else truncation_clip(terms))
+    bits = -np.log2(scale).sum(axis=1)
+    # float32 nets: a few roundings of 1e-7, times the size of their inputs.
+    np.testing.assert_allclose(codec.rate_samples(X), bits, rtol=1e-4, atol=1e-5)
+    assert codec.rate(X) == pytest.approx(bits.mean(), rel=1e-5)
+    Z = codec.sample_codes(X, random_state=0)
+    np.testing.assert_allclose(codec.inverse_transform(Z), decode(Z), atol=1e-4 * X.std())
+    np.testing.assert_allclose(codec.pool_scale_.mean(), scale.mean(), rtol=1e-4)
+    # transform has the mean of the noise in place of a draw.
+    epsilon = (codec.transform(X) - f) / scale
+    np.testing.assert_allclose(epsilon, np.broadcast_to(epsilon[0], f.shape), atol=1e-3)
+
+
+# Exactness.
+
+
+def plug_in_information(x, z, cells):
+    """Mutual information of two samples in nats, from equally full cells, less its bias."""
+    ranks = [np.argsort(np.argsort(v)) * cells // len(v) for v in (x, z)]
+    joint = np.bincount(ranks[0] * cells + ranks[1], minlength=cells**2) / len(x)
+    positive = joint[joint > 0]
+    # Marginals are uniform; Miller & Madow's correction of the occupied cells.
+    bias = (len(positive) - 2 * cells + 1) / (2 * len(x))
+    return np.sum(positive * np.log(positive * cells**2)) - bias
+
+
+@pytest.mark.parametrize("distortion", ["squared_error", "absolute_error"])
+def test_rate_is_the_information_in_the_codes_of_a_net(distortion):
+    params = {"hidden_layer_sizes": (16,), "activation": "tanh", "max_iter": 20}
+    rng = np.random.default_rng(0)
+    codec = EchoAutoencoder(1, beta=6.0, distortion=distortion, random_state=0, **params)
+    codec.fit(rng.normal(size=(5000, 1))).set_noise_pool(GRID)
+    x = rng.normal(size=(400_000, 1))
+    z = codec.sample_codes(x, random_state=1)[:, 0]
+    estimate = plug_in_information(x[:, 0], z, 150)
+    # Cells of 1/150 of the mass lose under 0.02 nats at a noise of a quarter of the spread.
+    assert codec.rate(x) * np.log(2) == pytest.approx(estimate, abs=0.03)
+
+
+def test_noise_has_the_law_of_the_code():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(-2, 0.3, (1000, 1)), rng.exponential(1.0, (1000, 1))])
+    codec = EchoAutoencoder(1, beta=1.0, **SMALL | {"activation": "tanh"}).fit(X)
+    codes, others = (codec.sample_codes(X, random_state=seed)[:, 0] for seed in (1, 2))
+    f, scale, _ = naive_outputs(codec, X)
+    noise = (others - f[:, 0]) / scale[:, 0]
+    assert np.ptp(scale) > 0.05
+    # Two samples of 2000 of one law: beyond this once in 10,000 times.
+    assert ks_2samp(codes, noise).statistic < 2.2 * np.sqrt(2 / 2000)
+
+
+# No row in its own noise.
+
+
+def test_the_noise_of_a_training_row_does_not_contain_the_row(fitted):
+    X = table()
+    for row in (0, 17, 299):
+        codec, place = clone(fitted), own_place(fitted, X, row)
+        vars(codec).update(vars(fitted))
+        codec.pool_shift_, codec.pool_scale_ = fitted.pool_shift_.copy(), fitted.pool_scale_.copy()
+        codec.pool_shift_[place], codec.pool_scale_[place] = 1e6, 0.999
+        own, other = X[row : row + 1], X[row : row + 1] + 0.01
+        changed = {"known": 0, "unknown": 0}
+        for seed in range(100):
+            for name, x in (("known", own), ("unknown", other)):
+                before, after = (c.sample_codes(x, random_state=seed) for c in (fitted, codec))
+                changed[name] += not np.array_equal(before, after)
+        # A walk of about ten members of 300 meets one of them in some of 100 draws.
+        assert changed["known"] == 0 < changed["unknown"]
+
+
+def test_the_tail_of_a_training_row_does_not_contain_the_row():
+    # A pool of six, S near 1: every walk goes through the whole pool and into a tail.
+    X = table(6, 2)
+    codec = EchoAutoencoder(2, beta=0.1, **SMALL).fit(X)
+    codec.params_ = codec.params_.copy()
+    channel = codec._channel()
+    channel.louder(codec._build().views(codec.params_)[0][-1], 12.0, None)
+    encoded, keys = codec._encode(X)[2:]
+    vars(codec).update(codec._learn_noise(encoded, keys))
+    assert codec.pool_scale_.min() > 0.99
+    before = codec.sample_codes(X, random_state=0)
+    for row in range(6):
+        moved = encoded.copy()
+        moved[row, :2] += 1000
+        vars(codec).update(codec._learn_noise(moved, keys))
+        after = codec.sample_codes(X, random_state=0)
+        np.testing.assert_array_equal(after[row], before[row])
+        assert np.all(np.abs(np.delete(after - before, row, axis=0)) > 1)
+
+
+def test_noise_comes_from_the_given_pool(fitted):
+    X, other = table(), table(seed=5)[:50] + 4
+    codec = EchoAutoencoder(3, beta=3.0, **SMALL).fit(X)
+    before = codec.sample_codes(X, random_state=0)
+    assert codec.set_noise_pool(other) is codec
+    assert codec.pool_shift_.shape == codec.pool_scale_.shape == (50, 3)
+    assert not np.array_equal(codec.sample_codes(X, random_state=0), before)
+    assert codec.rate(X) == pytest.approx(fitted.rate(X), rel=1e-12)
+    codec.pool_shift_[own_place(codec, other, 7)] = 1e9
+    assert np.abs(codec.sample_codes(other[7:8], random_state=0)).max() < 1e6
+    with pytest.raises(ValueError, match=r"other rows, but X has 1; pass 2"):
+        codec.set_noise_pool(other[:1])
+    with pytest.raises(ValueError, match="5 features"):
+        codec.set_noise_pool(other[:, :2])
+    assert len(codec.set_noise_pool(table(2100)).pool_keys_) == 2000
+
+
+def test_rows_that_occur_twice_stay_out_of_their_own_noise():
+    X = np.repeat(table(40), 2, axis=0)
+    codec = EchoAutoencoder(2, beta=3.0, **SMALL).fit(X)
+    twins = codec.pool_keys_ == codec._encode(X[:1])[3]
+    assert twins.sum() == 2
+    before = [codec.sample_codes(X[:1], random_state=seed) for seed in range(30)]
+    codec.pool_shift_[twins] = 1e9
+    after = [codec.sample_codes(X[:1], random_state=seed) for seed in range(30)]
+    np.testing.assert_array_equal(before, after)
+
+
+# Determinism.
+
+FIT_ELSEWHERE = """
+import numpy as np
+from sklearn.datasets import load_digits
+from rdlearn import EchoAutoencoder
+codec = EchoAutoencoder(4, beta=0.05, hidden_layer_sizes=(12,), max_iter=3, random_state=7)
+print(codec.fit(load_digits().data[:250]).params_.tobytes().hex())
+"""
+
+
+def quick_fit(seed):
+    codec = EchoAutoencoder(4, beta=0.05, hidden_layer_sizes=(12,), max_iter=3, random_state=seed)
+    return codec.fit(DIGITS[:250]).params_
+
+
+def test_the_same_seed_gives_the_same_bits_in_every_process_and_thread():
+    expected = quick_fit(7)
+    np.testing.assert_array_equal(quick_fit(7), expected)
+    assert not np.array_equal(quick_fit(8), expected)
+    result = subprocess.run(
+        [sys.executable, "-c", FIT_ELSEWHERE], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == expected.tobytes().hex()
+    for backend in ("loky", "threading"):
+        with joblib.parallel_config(backend, n_jobs=2):
+            seeds = (7, 8, 7)
+            fits = joblib.Parallel()(joblib.delayed(quick_fit)(seed) for seed in seeds)
+        for seed, params in zip(seeds, fits, strict=True):
+            assert np.array_equal(params, expected) == (seed == 7)
+
+
+@pytest.mark.parametrize("noise_terms", [None, 5])
+def test_what_a_row_gets_does_not_depend_on_the_others(noise_terms):
+    # More rows than a pass of inference.
+    X = DIGITS[np.random.default_rng(0).integers(len(DIGITS), size=2500)]
+    codec = EchoAutoencoder(4, beta=0.05, noise_terms=noise_terms, **SMALL).fit(DIGITS)
+    order = np.random.default_rng(1).permutation(len(X))
+    for method in (
+        codec.transform,
+        codec.rate_samples,
+        codec.distortion_samples,
+        codec.reconstruct,
+    ):
+        whole = method(X)
+        np.testing.assert_array_equal(method(X[order]), whole[order])
+        np.testing.assert_array_equal(method(X[100:107]), whole[100:107])
+        np.testing.assert_array_equal(method(X[-1:]), whole[-1:])
+    Z = codec.transform(X)
+    np.testing.assert_array_equal(
+        codec.inverse_transform(Z[order]), codec.inverse_transform(Z)[order]
+    )
+
+
+def test_sampled_codes_follow_the_random_state(fitted):
+    X = np.repeat(table()[:1], 20, axis=0)
+    Z = fitted.sample_codes(X, random_state=3)
+    np.testing.assert_array_equal(fitted.sample_codes(X, random_state=3), Z)
+    same = fitted.sample_codes(X, random_state=np.random.RandomState(3))
+    np.testing.assert_array_equal(same, Z)
+    assert not np.array_equal(fitted.sample_codes(X, random_state=4), Z)
+    assert not np.array_equal(fitted.sample_codes(X), fitted.sample_codes(X))
+    # Equal rows, other noise.
+    assert len(np.unique(Z, axis=0)) == 20
+    EchoAutoencoder(2, **SMALL | {"random_state": np.random.RandomState(0)}).fit(table())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_dtypes_in_and_out(dtype):
+    X = (table() * 10).astype(dtype)
+    codec = EchoAutoencoder(3, beta=0.1, **SMALL).fit(X)
+    expected = np.float32 if dtype == np.float32 else np.float64
+    for Z in (codec.transform(X), codec.sample_codes(X)):
+        assert Z.dtype == codec.inverse_transform(Z).dtype == expected
+    assert codec.reconstruct(X).dtype == expected and codec.params_.dtype == np.float32
+    assert codec.rate_samples(X).dtype == codec.distortion_samples(X).dtype == np.float64
+
+
+# Models as files.
+
+
+def test_models_survive_being_stored(fitted, tmp_path):
+    X = table()
+    fitted.save(tmp_path / "model")
+    joblib.dump(fitted, tmp_path / "pickle")
+    for back in (load(tmp_path / "model"), joblib.load(tmp_path / "pickle")):
+        for method in ("transform", "rate_samples", "reconstruct", "distortion_samples", "score"):
+            np.testing.assert_array_equal(getattr(back, method)(X), getattr(fitted, method)(X))
+        np.testing.assert_array_equal(back.params_, fitted.params_)
+        np.testing.assert_array_equal(
+            back.sample_codes(X, random_state=1), fitted.sample_codes(X, random_state=1)
+        )
+        assert back.history_.equals(fitted.history_)
+        again = clone(back)
+        assert not hasattr(again, "params_")
+        np.testing.assert_array_equal(again.fit(X).params_, fitted.params_)
+
+
+# What becomes of attributes in a hostile file.
+IMPOSSIBLE = {
+    "params_": [lambda v: v[:-1], lambda v: v.astype(np.float64), lambda v: v[None]],
+    "mean_": [lambda v: v[:-1], lambda v: v * np.nan],
+    "scale_": [lambda v: v * 0],
+    "spread_": [lambda v: -1.0],
+    "resolution_": [lambda v: v[:2]],
+    "hidden_sizes_": [lambda v: v + 2**40, lambda v: np.array([2**62, 2**62]), lambda v: -v],
+    "n_components_": [lambda v: 10**15, lambda v: -3, lambda v: "3"],
+    "n_outputs_": [lambda v: 4],
+    "n_features_in_": [lambda v: 4],
+    "n_side_features_": [lambda v: 1, lambda v: -1],
+    "activation_": [lambda v: "sign"],
+    "pool_shift_": [lambda v: v * np.nan, lambda v: v[:-1]],
+    "pool_scale_": [lambda v: v * 0 + 1, lambda v: -v, lambda v: v.astype(np.float64)],
+    "pool_tails_": [lambda v: v[:1], lambda v: v + np.inf],
+    "pool_keys_": [lambda v: v[:5], lambda v: v.astype(np.int64), lambda v: v[:1]],
+}
+UNCHECKED = {
+    "params_": [lambda v: v * np.nan],
+    "hidden_sizes_": [lambda v: v.astype(np.float64)],
+    "n_components_": [lambda v: 3.0],
+    "n_features_in_": [lambda v: 5.0],
+    "n_side_features_": [lambda v: 0.0],
+    "noise_seed_": [lambda v: "seed", lambda v: -1, lambda v: 2**70, None],
+    "pool_keys_": [lambda v: v[:, None]],
+    "distortion_": [lambda v: 3],
+    "beta_": [lambda v: "much"],
+    "noise_scale_": [lambda v: None, lambda v: -1.0],
+    "resolution_": [lambda v: -v, lambda v: v * np.nan],
+    "spread_": [lambda v: np.inf],
+    "_history": [lambda v: 3],
+}
+
+
+def flat(changes):
+    return [(name, change) for name, several in changes.items() for change in several]
+
+
+def assert_refused(codec, name, change, path):
+    state = codec._to_state()
+    value = state["fitted"].pop(name)
+    if change is not None:
+        state["fitted"][name] = change(value)
+    _persistence.write(path / "model", state)
+    with pytest.raises(CorruptStreamError):
+        load(path / "model")
+
+
+@pytest.mark.parametrize("name, change", [*flat(IMPOSSIBLE), ("pool_keys_", None)])
+def test_models_that_contradict_themselves_are_refused(fitted, name, change, tmp_path):
+    assert_refused(fitted, name, change, tmp_path)
+
+
+@pytest.mark.xfail(strict=True, reason="Autoencoder._check_state looks at fewer attributes")
+@pytest.mark.parametrize("name, change", flat(UNCHECKED))
+def test_models_of_impossible_attributes_are_refused(fitted, name, change, tmp_path):
+    assert_refused(fitted, name, change, tmp_path)
