@@ -193,7 +193,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         Epochs.
     history_ : DataFrame
         rate_bits, distortion, objective in nats and beta of each epoch, means while the weights
-        changed and, in the first half, before the rate had its full price.
+        changed and, in the first half, before the rate had its full price; with early stopping
+        also validation_objective.
     n_features_in_, feature_names_in_, feature_dtypes_
         What `fit` saw; names and dtypes for DataFrames only.
 

@@ -220,26 +220,31 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                 break
             good[:] = current
             _remember(schedule.history, sums / seen, control.beta)
-            stop = tell(epoch, schedule.history, current)
-            if validation is not None and step >= PRICE_WARM_UP * n_steps:
+            if validation is not None:
                 value = _validate(
                     objective, views, validation, control.beta, size, check_seed, work
                 )
-                waited = 0 if value < best - schedule.tol else waited + 1
-                if value < best:
-                    best, best_params = value, current.copy()
-                stop = stop or waited >= schedule.n_iter_no_change
-            if stop:
+                schedule.history.setdefault("validation_objective", []).append(value)
+                if step >= PRICE_WARM_UP * n_steps:
+                    waited = 0 if value < best - schedule.tol else waited + 1
+                    if value < best:
+                        best, best_params = value, current.copy()
+            stop = tell(epoch, schedule.history, current)
+            if stop or waited >= schedule.n_iter_no_change:
                 break
     except KeyboardInterrupt:
         if not schedule.history["rate_bits"]:
             raise
         warn(
-            f"Interrupted in epoch {len(schedule.history['rate_bits']) + 1}; the model is that of "
-            "the last whole epoch.",
+            f"Interrupted in epoch {len(schedule.history['rate_bits']) + 1}; the model is the best "
+            "validated one, or else that of the last whole epoch.",
             ConvergenceWarning,
         )
-        best_params = good
+        best_params = good if best_params is None else best_params
+    # An interrupt may have come between two columns.
+    whole = min(map(len, schedule.history.values()))
+    for column in schedule.history.values():
+        del column[whole:]
     params[:] = ops.to_host(live) if best_params is None else best_params
     return control.beta
 
@@ -253,8 +258,8 @@ def _parts(rows, size, smallest):
 def _remember(history, means, beta):
     rate, loss, objective = means
     values = (nats_to_bits(rate), loss, objective, beta)
-    for column, value in zip(history.values(), values, strict=True):
-        column.append(float(value))
+    for name, value in zip(("rate_bits", "distortion", "objective", "beta"), values, strict=True):
+        history[name].append(float(value))
 
 
 def _stop_at_nan(epoch, schedule):

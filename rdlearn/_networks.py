@@ -106,6 +106,8 @@ class NetworkMixin(CallbackSupportMixin):
             raise CorruptStreamError("The model's parameters do not fit its layers.")
         if params.dtype != np.float32 or params.shape != (self._build().n_parameters,):
             raise CorruptStreamError("The model's parameters do not fit its layers.")
+        if not np.isfinite(params).all():
+            raise CorruptStreamError("The model's parameters hold values that are no numbers.")
 
     # Units of the nets.
 
@@ -168,19 +170,18 @@ class NetworkMixin(CallbackSupportMixin):
             "hidden_sizes_": self._hidden(),
             "activation_": self.activation,
         }
-        if again and not all(
-            np.array_equal(getattr(self, name), value) for name, value in shape.items()
-        ):
-            changed = [n for n, v in shape.items() if not np.array_equal(getattr(self, n), v)]
-            raise ValueError(
-                f"warm_start=True cannot change {', '.join(changed)} of the fitted model; set "
-                "warm_start=False to start over."
-            )
+        changed = [n for n, v in shape.items() if again and not np.array_equal(vars(self)[n], v)]
         vars(self).update(shape)
         generator = check_random_state(self.random_state)
         rng = np.random.Generator(np.random.Philox(generator.randint(2**31 - 1)))
         loss = self._loss()
         objective = self._build(loss)
+        if again and (changed or self.params_.size != objective.n_parameters):
+            what = ", ".join(changed) or "the number of features or the channel"
+            raise ValueError(
+                f"warm_start=True cannot change {what} of the fitted model; set warm_start=False "
+                "to start over."
+            )
         params = self.params_.copy() if again else objective.init(rng)
         x = self._inputs(X)
         train, validation = self._split(Batches(x, target, side, redraw), rng)

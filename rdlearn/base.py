@@ -23,7 +23,7 @@ from rdlearn.metrics import psnr_db
 __all__ = ["BaseCodec"]
 
 # Statistics of the residual are taken on at most this many training values, evenly spaced.
-MAX_RESIDUALS = 1 << 25
+MAX_RESIDUALS = 1 << 23
 # Distortions between fixed values, which other units would move.
 FIXED_VALUES = {"hamming", "bernoulli"}
 
@@ -290,8 +290,13 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         units = self._units()
         model = self.noise_scale_, self.resolution_ / units
         draws = self._reconstructions(X, **self._decoder_inputs(len(X), **inputs))
-        masses = [self.distortion_.log_mass(X / units, x_hat / units, *model) for x_hat in draws]
-        nats = np.mean([mass.sum(axis=1) for mass in masses], axis=0)
+        nats = np.mean(
+            [
+                self.distortion_.log_mass(X / units, x_hat / units, *model).sum(axis=1)
+                for x_hat in draws
+            ],
+            axis=0,
+        )
         nats -= bits_to_nats(self._rate_samples(X))
         return float(np.average(nats, weights=check_sample_weight(sample_weight, X)))
 
