@@ -85,7 +85,6 @@ class Schedule:
     learning_rate_init: float
     max_iter: int
     shuffle: bool = True
-    early_stopping: bool = False
     tol: float = 1e-4
     n_iter_no_change: int = 10
     target_rate: float | None = None
@@ -233,7 +232,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
             if stop or waited >= schedule.n_iter_no_change:
                 break
     except KeyboardInterrupt:
-        if not schedule.history["rate_bits"]:
+        if min(map(len, schedule.history.values())) == 0:
             raise
         warn(
             f"Interrupted in epoch {len(schedule.history['rate_bits']) + 1}; the model is the best "

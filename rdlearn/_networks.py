@@ -191,7 +191,6 @@ class NetworkMixin(CallbackSupportMixin):
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
             shuffle=self.shuffle,
-            early_stopping=self.early_stopping,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             **targets,
