@@ -1,5 +1,6 @@
 """EchoClassifier: accuracy per bit, probabilities, the estimator contract, files."""
 
+import io
 import warnings
 
 import joblib
@@ -17,25 +18,27 @@ from rdlearn import CorruptStreamError, EchoClassifier, _persistence, load
 IRIS = load_iris(return_X_y=True)
 DIGITS = load_digits(return_X_y=True)
 SMALL = {"hidden_layer_sizes": (16,), "max_iter": 60, "random_state": 0}
+# Two steps an epoch want more epochs.
+FLOWERS = SMALL | {"n_components": 4, "max_iter": 200}
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return EchoClassifier(2, **SMALL).fit(*IRIS)
+    return EchoClassifier(**FLOWERS).fit(*IRIS)
 
 
 @pytest.mark.parametrize(
     "data, params, accuracy",
-    [(IRIS, {"max_iter": 100}, 0.9), (DIGITS, {"n_components": 8, "beta": 30.0}, 0.93)],
+    [(IRIS, {"max_iter": 200}, 0.9), (DIGITS, {}, 0.9)],
     ids=["iris", "digits"],
 )
 def test_held_out_classes_are_predicted_from_few_bits(data, params, accuracy):
     X, test, y, truth = train_test_split(*data, random_state=0, stratify=data[1])
-    classifier = EchoClassifier(**{"n_components": 3} | SMALL | params).fit(X, y)
+    classifier = EchoClassifier(4, beta=5.0, **SMALL | params).fit(X, y)
     assert classifier.score(test, truth) > accuracy
     # The class is log2(n) bits; noise that hits a class costs some more.
     n_classes = len(classifier.classes_)
-    assert 0.8 * np.log2(n_classes) < classifier.rate(X) < np.log2(n_classes) + 3
+    assert 0.8 * np.log2(n_classes) < classifier.rate(X) < np.log2(n_classes) + 2
 
 
 def test_information_about_the_class_is_at_most_the_rate():
@@ -65,10 +68,12 @@ def test_a_price_below_one_leaves_the_frequencies_of_the_classes():
     X, y = rng.normal(size=(500, 3)), (rng.random(500) < 0.2).astype(int)
     X[:, 0] += 3 * y
     classifier = EchoClassifier(2, beta=0.5, **SMALL | {"max_iter": 150}).fit(X, y)
-    assert classifier.rate(X) < 0.05
+    assert classifier.rate(X) < 0.1
     np.testing.assert_allclose(
-        classifier.predict_proba(X), [[1 - y.mean(), y.mean()]] * 500, atol=0.05
+        classifier.predict_proba(X).mean(axis=0), [1 - y.mean(), y.mean()], atol=0.02
     )
+    # What is left of the rate, under a tenth of a bit, moves them a little.
+    assert np.ptp(classifier.predict_proba(X)[:, 0]) < 0.3
     np.testing.assert_allclose(classifier.class_prior_, [1 - y.mean(), y.mean()])
 
 
@@ -103,8 +108,11 @@ def test_the_same_seed_gives_the_same_bits(fitted):
 
 def test_units_of_features_do_not_matter(fitted):
     X, y = IRIS
-    scaled = clone(fitted).fit(X * [1e-3, 1e3, 1.0, 1e6] + 1e4, y)
-    assert scaled.score(X * [1e-3, 1e3, 1.0, 1e6] + 1e4, y) > 0.9
+    # Powers of two scale without rounding.
+    other = X * [2.0**-10, 2.0**10, 1.0, 2.0**20]
+    scaled = clone(fitted).fit(other, y)
+    np.testing.assert_array_equal(scaled.params_, fitted.params_)
+    np.testing.assert_array_equal(scaled.predict_proba(other), fitted.predict_proba(X))
 
 
 def test_classes_may_be_words(fitted):
@@ -122,10 +130,10 @@ def test_it_is_a_classifier_to_scikit_learn(fitted):
     X, y = IRIS
     assert is_classifier(fitted)
     # Rows are sorted by class: folds that were not stratified would score next to nothing.
-    assert cross_val_score(EchoClassifier(2, **SMALL), X, y, cv=3).mean() > 0.85
-    search = GridSearchCV(EchoClassifier(2, **SMALL), {"beta": [0.3, 10.0]}, cv=2, n_jobs=2)
+    assert cross_val_score(EchoClassifier(**FLOWERS), X, y, cv=3).mean() > 0.9
+    search = GridSearchCV(EchoClassifier(**FLOWERS), {"beta": [0.3, 10.0]}, cv=2)
     assert search.fit(X, y).best_params_ == {"beta": 10.0}
-    assert fitted.get_feature_names_out().tolist() == ["echoclassifier0", "echoclassifier1"]
+    assert fitted.get_feature_names_out().tolist() == [f"echoclassifier{j}" for j in range(4)]
     assert fitted.transform(X.astype(np.float32)).dtype == np.float32
 
 
@@ -167,18 +175,29 @@ def test_far_rows_are_named_and_a_failed_refit_leaves_the_old_fit(fitted):
 
 
 def dump(estimator):
-    import io
-
     buffer = io.BytesIO()
     joblib.dump(estimator, buffer)
     buffer.seek(0)
     return buffer
 
 
-@pytest.mark.parametrize("labels", [None, np.array(["a", "bc", "ü"]), np.array([-1.5, 0.0, 7.0])])
+WORDS = np.array(["a", "bc", "ü"])
+NO_WORDS = pytest.mark.xfail(strict=True, reason="model files hold no arrays of dtype str")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.arange(3),
+        np.array([-1.0, 0.0, 7.0]),
+        WORDS.astype(object),
+        pytest.param(WORDS, marks=NO_WORDS),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
 def test_models_survive_being_stored(labels, tmp_path):
     X, y = IRIS
-    y = y if labels is None else labels[y]
+    y = labels[y]
     classifier = EchoClassifier(2, **SMALL | {"max_iter": 10}).fit(X, y)
     classifier.save(tmp_path / "model")
     for back in (load(tmp_path / "model"), joblib.load(dump(classifier))):

@@ -182,6 +182,21 @@ def test_an_interrupt_keeps_the_last_whole_epoch():
     assert np.isfinite(codec.mean_distortion(X))
 
 
+def test_an_interrupt_between_epochs_keeps_the_one_that_is_over(monkeypatch):
+    X = table()
+    codec = echo()
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with pytest.warns(ConvergenceWarning, match="Interrupted in epoch 2"):
+        with monkeypatch.context() as patch:
+            patch.setattr(EchoAutoencoder, "_show", interrupt)
+            codec.fit(X)
+    assert codec.n_iter_ == len(codec.history_) == 1
+    assert codec.history_.iloc[0].equals(echo().fit(X).history_.iloc[0])
+
+
 def test_an_interrupt_in_the_first_epoch_leaves_nothing():
     codec = echo(distortion=Own(2, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):

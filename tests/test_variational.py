@@ -264,3 +264,67 @@ def test_a_hostile_number_of_flow_steps_takes_no_memory(tmp_path):
     _persistence.write(tmp_path / "model", state)
     with pytest.raises(CorruptStreamError):
         load(tmp_path / "model")
+
+
+# What becomes of attributes in a hostile file.
+IMPOSSIBLE = {
+    "params_": [lambda v: v[:-1], lambda v: v.astype(np.float64), lambda v: v * np.nan],
+    "mean_": [lambda v: v[:-1], lambda v: v * np.nan],
+    "scale_": [lambda v: v * 0],
+    "spread_": [lambda v: -1.0],
+    "resolution_": [lambda v: v[:2]],
+    "hidden_sizes_": [lambda v: v + 2**40, lambda v: np.array([2**62, 2**62]), lambda v: -v],
+    "n_components_": [lambda v: 10**15, lambda v: -3, lambda v: "3"],
+    "n_outputs_": [lambda v: 4],
+    "n_features_in_": [lambda v: 4],
+    "n_side_features_": [lambda v: 1, lambda v: -1],
+    "activation_": [lambda v: "sign"],
+    "pool_shift_": [lambda v: v * np.nan, lambda v: v[:-1]],
+    "pool_scale_": [lambda v: v * 0 + 1, lambda v: -v, lambda v: v.astype(np.float64)],
+    "pool_tails_": [lambda v: v[:1], lambda v: v + np.inf],
+    "pool_keys_": [lambda v: v[:5], lambda v: v.astype(np.int64), lambda v: v[:1]],
+}
+UNCHECKED = {
+    "hidden_sizes_": [lambda v: v.astype(np.float64)],
+    "n_components_": [lambda v: 3.0],
+    "n_features_in_": [lambda v: 5.0],
+    "n_side_features_": [lambda v: 0.0],
+    "noise_seed_": [lambda v: "seed", lambda v: -1, lambda v: 2**70, None],
+    "pool_keys_": [lambda v: v[:, None]],
+    "distortion_": [lambda v: 3],
+    "beta_": [lambda v: "much"],
+    "noise_scale_": [lambda v: None, lambda v: -1.0],
+    "resolution_": [lambda v: -v, lambda v: v * np.nan],
+    "spread_": [lambda v: np.inf],
+    "_history": [lambda v: 3],
+}
+
+
+@pytest.fixture(scope="module")
+def echo():
+    return EchoAutoencoder(3, beta=3.0, **SMALL).fit(table())
+
+
+def flat(changes):
+    return [(name, change) for name, several in changes.items() for change in several]
+
+
+def assert_refused(codec, name, change, path):
+    state = codec._to_state()
+    value = state["fitted"].pop(name)
+    if change is not None:
+        state["fitted"][name] = change(value)
+    _persistence.write(path / "model", state)
+    with pytest.raises(CorruptStreamError):
+        load(path / "model")
+
+
+@pytest.mark.parametrize("name, change", [*flat(IMPOSSIBLE), ("pool_keys_", None)])
+def test_echo_models_that_contradict_themselves_are_refused(echo, name, change, tmp_path):
+    assert_refused(echo, name, change, tmp_path)
+
+
+@pytest.mark.xfail(strict=True, reason="Autoencoder._check_state looks at fewer attributes")
+@pytest.mark.parametrize("name, change", flat(UNCHECKED))
+def test_models_of_impossible_attributes_are_refused(echo, name, change, tmp_path):
+    assert_refused(echo, name, change, tmp_path)
