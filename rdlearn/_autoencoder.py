@@ -59,7 +59,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
         ValueError
             The table, or a parameter on this table, is unusable; the sentence has the remedy.
         """
-        with self._calling_back():
+        with self._calling_back(y):
             return super().fit(X, y, side_information=side_information)
 
     def _decoder_inputs(self, n_samples, side_information=None):
@@ -85,27 +85,17 @@ class Autoencoder(NetworkMixin, BaseCodec):
                 bits = (draws < X[rows]).astype(X.dtype)
                 return self._inputs(bits), loss.target(bits)
 
-        data = {"X": X, "y": None}
-        if side is not None:
-            data["metadata"] = {"side_information": side_information}
-        self._callbacks.begin(**data)
+        data = {} if side is None else {"metadata": {"side_information": side_information}}
+        self._callbacks.begin(X=X, **data)
         goals = {}
         if self.target_rate is not None:
             goals["target_rate"] = bits_to_nats(self.target_rate)
         if self.target_distortion is not None:
             goals["target_loss"] = self.target_distortion
-        self._train(
-            X,
-            loss.target(X / units),
-            side,
-            n_outputs=X.shape[1],
-            redraw=redraw,
-            data=data,
-            **goals,
-        )
+        self._train(X, loss.target(X / units), X.shape[1], side, redraw, **goals)
         if goals:
             self._meet_target(X, {} if side is None else {"side_information": side_information})
-        self._callbacks.end(self._fitted_attributes, **data)
+        self._callbacks.end(self._fitted_attributes)
 
     def _fitted_attributes(self):
         known = super()._fitted_attributes()
@@ -263,8 +253,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
 
     def _check_state(self):
         super()._check_state()
-        if (
-            self.resolution_.shape != (self.n_features_in_,)
-            or self.n_outputs_ != self.n_features_in_
-        ):
+        d, resolution = self.n_features_in_, self.resolution_
+        positive = np.all(np.isfinite(resolution)) and np.all(resolution > 0)
+        if resolution.shape != (d,) or not positive or self.n_outputs_ != d:
             raise CorruptStreamError("The model's arrays do not fit together.")

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from rdlearn import _persistence
 from rdlearn.base import BaseCodec
 from rdlearn.coding import container
-from rdlearn.distortions import Distortion
 from rdlearn.exceptions import CorruptStreamError
 
 __all__ = ["DiscreteCodec"]
@@ -282,22 +281,6 @@ class DiscreteCodec(BaseCodec):
             start, count = header.rows_of(number)
             symbols = self._tables.decode(payload, count)
             yield start, self._decode(self._dequantize(symbols, header.dtype))
-
-    def _check_state(self):
-        d = self.n_features_in_
-        kinds = getattr(self, "feature_dtypes_", [])
-        for holds, what in (
-            (type(d) is int and d >= 1, "number of features"),
-            (type(self.n_components_) is int, "number of components"),
-            (isinstance(self.distortion_, Distortion), "distortion"),
-            (type(self.beta_) is float, "beta"),
-            (type(getattr(self, "noise_scale_", 0.0)) is float, "noise scale"),
-            (len(getattr(self, "feature_names_in_", range(d))) == d, "feature names"),
-            (len(kinds) in (0, d) and all(type(k) is str for k in kinds), "feature dtypes"),
-            (len({len(values) for values in self._history.values()}) == 1, "history"),
-        ):
-            if not holds:
-                raise CorruptStreamError(f"The model's {what} is missing or impossible.")
 
     def _as_frame(self, X):
         import pandas as pd

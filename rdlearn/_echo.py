@@ -17,7 +17,10 @@ class EchoMixin:
     """Echo noise of new rows, drawn from a pool of training codes that is part of the model."""
 
     def _channel(self):
-        return EchoChannel(self.n_components_, self.noise_terms)
+        return EchoChannel(self.n_components_, self.noise_terms_)
+
+    def _channel_shape(self):
+        return {"noise_terms_": self.noise_terms}
 
     def _learn_noise(self, encoded, keys):
         channel = self._channel()
@@ -46,20 +49,22 @@ class EchoMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows; the first 2000 are taken. They may be those that are coded later:
-            none becomes part of its own noise.
+            At least two rows, of which 2000 are taken at random. They may be those that are
+            coded later: none becomes part of its own noise.
 
         Returns
         -------
         self
         """
-        X = self._check_input(X)[: self._pool_rows]
+        X = self._check_input(X)
         if len(X) < 2:
             raise ValueError(
                 f"The noise of a row is made of other rows, but X has {len(X)}; pass 2 or more."
             )
         _, _, encoded, keys = self._encode(X)
-        vars(self).update(self._learn_noise(encoded, keys))
+        # By key, which is as good as at random: tables are often sorted by what they hold.
+        pool = np.argsort(keys, kind="stable")[: self._pool_rows]
+        vars(self).update(self._learn_noise(encoded[pool], keys[pool]))
         return self
 
     def _noise(self, keys, bits_of):
@@ -75,7 +80,9 @@ class EchoMixin:
 
     def _check_state(self):
         super()._check_state()
-        m, k = self.pool_keys_.size, self.n_components_
+        m, k, terms = self.pool_keys_.size, self.n_components_, self.noise_terms_
+        if not (terms is None or (type(terms) is int and terms >= 1)):
+            raise CorruptStreamError("The model's noise_terms_ is impossible.")
         for array, rows in ((self.pool_shift_, m), (self.pool_scale_, m), (self.pool_tails_, 2)):
             if array.shape != (rows, k) or array.dtype != np.float32:
                 raise CorruptStreamError("The model's pool of noise does not fit together.")
@@ -85,7 +92,8 @@ class EchoMixin:
                 )
         # The walk through the pool needs two members, and ends because S is below 1.
         inside = (self.pool_scale_ >= 0) & (self.pool_scale_ < 1)
-        if m < 2 or self.pool_keys_.dtype != np.uint64 or not inside.all():
+        keys = self.pool_keys_
+        if m < 2 or keys.ndim != 1 or keys.dtype != np.uint64 or not inside.all():
             raise CorruptStreamError("The model's pool of noise is out of range.")
 
 

@@ -150,7 +150,7 @@ class EchoClassifier(
         ValueError
             The table or the classes are unusable; the sentence has the remedy.
         """
-        with self._unchanged_on_failure(), self._calling_back():
+        with self._unchanged_on_failure(), self._calling_back(y):
             X, y = self._validate(X, y, reset=True, ensure_min_samples=2)
             check_classification_targets(y)
             self.classes_, target = np.unique(y, return_inverse=True)
@@ -161,10 +161,9 @@ class EchoClassifier(
             self._learn_units(X)
             counts = np.bincount(target)
             self.class_prior_ = counts / counts.sum()
-            data = {"X": X, "y": y}
-            self._callbacks.begin(**data)
-            self._train(X, target, n_outputs=len(self.classes_), data=data)
-            self._callbacks.end(self._fitted_attributes, **data)
+            self._callbacks.begin(X=X)
+            self._train(X, target, len(self.classes_))
+            self._callbacks.end(self._fitted_attributes)
         return self
 
     def _validate(self, X, y="no_validation", reset=False, ensure_min_samples=1):

@@ -23,6 +23,8 @@ def to_plain(value):
         return {name: np.asarray(items) for name, items in value.items()}
     if isinstance(value, tuple):
         return {"__tuple__": list(value)}
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return {"__text__": value.tolist()}
     return value
 
 
@@ -34,4 +36,6 @@ def from_plain(value):
         return ScalarQuantizers.from_state(value["__quantizers__"])
     if isinstance(value, dict) and "__tuple__" in value:
         return tuple(value["__tuple__"])
+    if isinstance(value, dict) and "__text__" in value:
+        return np.array(value["__text__"], dtype=str)
     return value

@@ -8,11 +8,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._console import Progress
 from rdlearn._minibatch import Batches, Schedule, minimize
 from rdlearn._objective import Objective, dense_net
+from rdlearn._side_information import SideInformationMixin
 from rdlearn._sklearn import CallbackSupportMixin, EpochCallbacks, Interval, StrOptions
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import warn
@@ -32,7 +33,7 @@ BLOCK_ROWS = 2048
 MAX_ENERGY = 64
 
 
-class NetworkMixin(CallbackSupportMixin):
+class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
     """Encoder, channel and decoder over one vector of parameters, `params_`."""
 
     _parameter_constraints: dict = {
@@ -65,6 +66,10 @@ class NetworkMixin(CallbackSupportMixin):
         """The loss of the fitted model."""
         raise NotImplementedError
 
+    def _channel_shape(self):
+        """Fitted attributes that `_channel` looks at, by name, from parameters."""
+        raise NotImplementedError
+
     def _noise(self, keys, bits_of):
         """Noise (n, k), float32, for rows of keys (n,); ``bits_of(w)`` draws (n, w) words."""
         raise NotImplementedError
@@ -78,9 +83,9 @@ class NetworkMixin(CallbackSupportMixin):
         return {}
 
     @contextlib.contextmanager
-    def _calling_back(self):
+    def _calling_back(self, y):
         """What a fit needs and a fitted model does not: callbacks, and the way to finish."""
-        self._callbacks = EpochCallbacks(self, self.max_iter)
+        self._callbacks = EpochCallbacks(self, self.max_iter, y)
         try:
             yield
         finally:
@@ -91,15 +96,15 @@ class NetworkMixin(CallbackSupportMixin):
         super()._check_state()
         check_is_fitted(self, "params_")
         units = {self.mean_.shape, self.scale_.shape} == {(self.n_features_in_,)}
-        if not (units and np.isfinite(self.mean_).all() and np.all(self.scale_ > 0)):
+        finite = units and np.isfinite(self.mean_).all() and np.isfinite(self.scale_).all()
+        if not (finite and np.all(self.scale_ > 0)):
             raise CorruptStreamError("The model's units do not fit its columns.")
-        if self.n_side_features_:
-            for vector in (self.side_mean_, self.side_scale_):
-                if vector.shape != (self.n_side_features_,) or not np.isfinite(vector).all():
-                    raise CorruptStreamError("The model's side information does not fit.")
-        sizes = self.hidden_sizes_
-        if self.n_components_ < 1 or sizes.ndim != 1 or np.any(sizes < 1) or not self.spread_ > 0:
+        sizes, counts = self.hidden_sizes_, (self.n_components_, self.n_outputs_)
+        whole = all(type(n) is int and n >= 1 for n in counts) and sizes.dtype.kind == "i"
+        if not whole or sizes.ndim != 1 or np.any(sizes < 1) or not 0 < self.spread_ < np.inf:
             raise CorruptStreamError("The model's layers are out of range.")
+        if type(self.noise_seed_) is not int or not 0 <= self.noise_seed_ < 2**64:
+            raise CorruptStreamError("The model's noise_seed_ is impossible.")
         params = self.params_
         # Numbers before nets: a hostile size would be allocated by the layers' masks.
         if self.n_components_ > params.size or sizes.sum() > params.size:
@@ -157,10 +162,10 @@ class NetworkMixin(CallbackSupportMixin):
         decoder = dense_net(n_in, hidden[::-1], self.n_outputs_, self.activation_, "decoder")
         return Objective(encoder, channel, decoder, loss)
 
-    def _train(self, X, target, side=None, n_outputs=None, redraw=None, data=None, **targets):
+    def _train(self, X, target, n_outputs, side=None, redraw=None, **targets):
         """Fit `params_` to validated X; `target` is what the loss compares outputs with.
 
-        `targets` are those of `Schedule`; `data` is what callbacks see.
+        `targets` are those of `Schedule`.
         """
         again = self.warm_start and hasattr(self, "params_")
         shape = {
@@ -169,6 +174,7 @@ class NetworkMixin(CallbackSupportMixin):
             "n_side_features_": 0 if side is None else side.shape[1],
             "hidden_sizes_": self._hidden(),
             "activation_": self.activation,
+            **self._channel_shape(),
         }
         changed = [n for n, v in shape.items() if again and not np.array_equal(vars(self)[n], v)]
         vars(self).update(shape)
@@ -210,8 +216,6 @@ class NetworkMixin(CallbackSupportMixin):
         pool = np.sort(rng.permutation(len(train))[: self._pool_rows])
         pool = rng.permutation(pool)
         callbacks, progress = self._callbacks, Progress()
-        data = data or {}
-
         pool_x = train.take(pool, rng)[0]
 
         def model(params):
@@ -222,9 +226,7 @@ class NetworkMixin(CallbackSupportMixin):
 
         def tell(epoch, history, params):
             self._show(progress, epoch, history)
-            return callbacks.epoch(
-                lambda: {**self._fitted_attributes(), **model(params.copy())}, **data
-            )
+            return callbacks.epoch(lambda: {**self._fitted_attributes(), **model(params.copy())})
 
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
             beta = minimize(
@@ -304,8 +306,17 @@ class NetworkMixin(CallbackSupportMixin):
     def _mean_code(self, X):
         objective, views, encoded, _ = self._encode(X)
         noise = np.broadcast_to(self._mean_noise(), (len(X), self.n_components_))
-        code, _ = objective.channel.code(views[1], encoded, noise, Workspace(by_rows=True))
+        with np.errstate(over="ignore", invalid="ignore"):
+            code, _ = objective.channel.code(views[1], encoded, noise, Workspace(by_rows=True))
+        self._refuse_far(X, code)
         return code.astype(X.dtype)
+
+    def _refuse_far(self, X, *results):
+        finite = np.logical_and.reduce([np.isfinite(part).all(axis=1) for part in results])
+        if not finite.all():
+            names = list(getattr(self, "feature_names_in_", range(X.shape[1])))
+            first = int(np.argmin(finite))
+            raise explain_far(X[first : first + 1], self.mean_, self._units(), names, first)
 
     def _draw_codes(self, X, n_draws, draw_keys=None):
         """Codes and rates (in bits) of sampled noise, `n_draws` times.
@@ -324,7 +335,9 @@ class NetworkMixin(CallbackSupportMixin):
                 return out
 
             noise = self._noise(keys, bits_of)
-            code, rate = objective.channel.code(views[1], encoded, noise, work)
+            with np.errstate(over="ignore", invalid="ignore"):
+                code, rate = objective.channel.code(views[1], encoded, noise, work)
+            self._refuse_far(X, code, rate[:, None])
             yield code, nats_to_bits(rate.astype(np.float64))
 
     def _outputs(self, code, side):
@@ -339,57 +352,6 @@ class NetworkMixin(CallbackSupportMixin):
             part = None if side is None else side[rows]
             out[rows] = objective.decode(views, code[rows], part, work)
         return out
-
-    # Side information.
-
-    def _learn_side(self, side):
-        """Validated side information of training rows in the decoder's units, or None."""
-        if side is None:
-            return None
-        self.side_mean_ = side.mean(axis=0)
-        deviation = side.std(axis=0)
-        self.side_scale_ = np.where(deviation > 0, deviation, 1.0)
-        return self._scaled_side(side)
-
-    def _scaled_side(self, side):
-        return ((side - self.side_mean_) / self.side_scale_).astype(np.float32)
-
-    def _check_side(self, side_information, n):
-        with contextlib.suppress(TypeError, ValueError):
-            if np.ndim(side_information) == 1:
-                side_information = np.asarray(side_information, dtype=np.float64)[:, None]
-        side = check_array(
-            side_information, dtype=np.float64, order="C", input_name="side_information"
-        )
-        if len(side) != n:
-            raise ValueError(
-                f"side_information has {len(side)} rows, but there are {n} samples; pass one row "
-                "for each."
-            )
-        return side
-
-    def _decoder_side(self, n, side_information=None):
-        """Validated side information of n rows to decode in the decoder's units, or None."""
-        wanted, side = self.n_side_features_, side_information
-        if side is None:
-            if wanted:
-                raise ValueError(
-                    f"This {type(self).__name__} was fitted with side_information of {wanted} "
-                    "columns and cannot decode without; pass side_information=. In a Pipeline or "
-                    "a grid search, turn on metadata routing and request it for this method too."
-                )
-            return None
-        if not wanted:
-            raise ValueError(
-                f"This {type(self).__name__} was fitted without side_information; leave it out "
-                "here, or give it to fit."
-            )
-        if side.shape[1] != wanted:
-            raise ValueError(
-                f"side_information has {side.shape[1]} columns, but fit saw {wanted}; pass the "
-                "same ones."
-            )
-        return self._scaled_side(side)
 
 
 def _keys(x):

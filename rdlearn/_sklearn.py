@@ -35,20 +35,23 @@ class EpochCallbacks:
     estimator : estimator
         Its callbacks are called.
     n_epochs : int
+    y : object
+        What `fit` was given as y.
     """
 
-    def __init__(self, estimator, n_epochs):
-        self.estimator = estimator
+    def __init__(self, estimator, n_epochs, y):
+        self.estimator, self.y = estimator, y
         self.root = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self.root = estimator._init_callback_context(max_subtasks=n_epochs)
 
     def begin(self, **data):
-        """The fit begins, on data X and y."""
+        """The fit begins; all hooks get this data: X, and metadata where there is some."""
+        self.data = {"y": self.y, **data}
         if self.root is not None:
-            self.root.call_on_fit_task_begin(estimator=self.estimator, **data)
+            self.root.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
-    def epoch(self, fitted, **data):
+    def epoch(self, fitted):
         """An epoch is over; returns whether a callback wants to stop.
 
         `fitted` makes the attributes of a model as if fit stopped here, when one asks for it.
@@ -56,14 +59,14 @@ class EpochCallbacks:
         if self.root is None:
             return False
         task = self.root.subcontext(task_name="epoch")
-        task.call_on_fit_task_begin(estimator=self.estimator, **data)
+        task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         return task.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=fitted, **data
+            estimator=self.estimator, reconstruction_attributes=fitted, **self.data
         )
 
-    def end(self, fitted, **data):
+    def end(self, fitted):
         """The fit is over."""
         if self.root is not None:
             self.root.call_on_fit_task_end(
-                estimator=self.estimator, reconstruction_attributes=fitted, **data
+                estimator=self.estimator, reconstruction_attributes=fitted, **self.data
             )

@@ -9,6 +9,7 @@ from rdlearn._autoencoder import Autoencoder
 from rdlearn._sklearn import Interval, StrOptions
 from rdlearn.channels.flow import FlowChannel
 from rdlearn.channels.gaussian import GaussianChannel
+from rdlearn.exceptions import CorruptStreamError
 
 __all__ = ["VariationalAutoencoder"]
 
@@ -122,13 +123,25 @@ class VariationalAutoencoder(Autoencoder):
         self.verbose = verbose
 
     def _channel(self):
-        if self.flow is None:
+        if self.flow_ is None:
             return GaussianChannel(self.n_components_)
-        return FlowChannel(self.n_components_, self.n_flow_steps)
+        return FlowChannel(self.n_components_, self.n_flow_steps_)
+
+    def _channel_shape(self):
+        return {"flow_": self.flow, "n_flow_steps_": int(self.n_flow_steps)}
 
     @property
     def _channel_samples_rate(self):
-        return self.flow is not None
+        return self.flow_ is not None
+
+    def _check_state(self):
+        if self.flow_ not in (None, "iaf") or type(self.n_flow_steps_) is not int:
+            raise CorruptStreamError("The model's flow is impossible.")
+        # A step has more parameters than this.
+        most = self.params_.size // 256 if self.flow_ else 10**6
+        if not 1 <= self.n_flow_steps_ <= most:
+            raise CorruptStreamError("The model's flow does not fit its parameters.")
+        super()._check_state()
 
     def _noise(self, keys, bits_of):
         # Half a step off zero, so that no draw is infinite.

@@ -17,6 +17,7 @@ from rdlearn._sklearn import Interval, check_sample_weight, fit_context
 from rdlearn._training import warn
 from rdlearn._validation import explain
 from rdlearn.distortions import Distortion, get_distortion
+from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
 from rdlearn.metrics import psnr_db
 
@@ -317,6 +318,23 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         draws = self._reconstructions(X, **self._decoder_inputs(len(X), **inputs))
         error = np.mean([np.mean((X - x_hat).astype(np.float64) ** 2) for x_hat in draws])
         return psnr_db(float(error), self.data_range)
+
+    def _check_state(self):
+        d = self.n_features_in_
+        kinds = getattr(self, "feature_dtypes_", [])
+        scale = getattr(self, "noise_scale_", 0.0)
+        for holds, what in (
+            (type(d) is int and d >= 1, "number of features"),
+            (type(self.n_components_) is int, "number of components"),
+            (isinstance(self.distortion_, Distortion), "distortion"),
+            (type(self.beta_) is float and self.beta_ > 0, "beta"),
+            (type(scale) is float and scale >= 0, "noise scale"),
+            (len(getattr(self, "feature_names_in_", range(d))) == d, "feature names"),
+            (len(kinds) in (0, d) and all(type(k) is str for k in kinds), "feature dtypes"),
+            (len({len(values) for values in self._history.values()}) == 1, "history"),
+        ):
+            if not holds:
+                raise CorruptStreamError(f"The model's {what} is missing or impossible.")
 
     @property
     def _n_features_out(self):

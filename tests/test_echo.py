@@ -191,7 +191,6 @@ def test_noise_has_the_law_of_the_code():
     assert ks_2samp(codes, noise).statistic < 2.2 * np.sqrt(2 / 2000)
 
 
-@pytest.mark.xfail(strict=True, reason="set_noise_pool walks through rows in the order given")
 def test_noise_has_the_law_of_the_code_though_the_pool_came_sorted():
     x = np.random.default_rng(0).normal(size=(50_000, 1))
     codec = EchoAutoencoder(1, hidden_layer_sizes=(), beta=1.0, max_iter=10, random_state=0)

@@ -38,6 +38,7 @@ ROOMS = [
     "_objective",
     "_minibatch",
     "_console",
+    "_side_information",
     "_networks",
     "_autoencoder",
     "_echo",

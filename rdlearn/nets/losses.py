@@ -6,7 +6,7 @@ Nets see data as t = (x / units - center) / spread; `factor` and the rest transl
 import numpy as np
 from scipy.special import expit, softmax
 
-from rdlearn.distortions import AbsoluteError, Bernoulli, Hamming, SquaredError
+from rdlearn.distortions import AbsoluteError, Bernoulli, Distortion, Hamming, SquaredError
 from rdlearn.kernels.losses import LOSSES
 
 __all__ = ["ClassLoss", "DistortionLoss", "make_loss"]
@@ -88,6 +88,11 @@ def make_loss(distortion, center, spread):
         raise ValueError(
             "distortion='hamming' has a reproduction of bits, which nets do not output; use "
             "distortion='bernoulli', and threshold inverse_transform at 1/2 for bits."
+        )
+    if type(distortion).gradient is Distortion.gradient:
+        raise ValueError(
+            f"The distortion {distortion!r} has no gradient, which nets learn by; define "
+            "gradient(x, x_hat), or choose a codec without nets."
         )
     # By type: a distortion of a user's own may bear a known name.
     known = type(distortion) in (SquaredError, AbsoluteError, Bernoulli)
