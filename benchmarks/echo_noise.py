@@ -1,13 +1,14 @@
-"""How a chain of echo noise should end: in a stored code, or cut off.
+"""What echo noise should be made of, and how its chain should end.
 
-The noise of a row is a chain through other rows of the batch. As published it is cut off after
-d terms, and a clip of S keeps what is cut off below 2**-23: a floor of the rate. Or it ends in a
-code stored from an earlier batch. Three tables:
+The noise of a row is a chain through other rows of the batch. As published, S is diagonal and
+the chain is cut off after d terms, and a clip of S keeps what is cut off below 2**-23: a floor of
+the rate. Or the chain ends in a code stored from an earlier batch, which needs no such clip. And S
+may be diag(sigma(x)) times a matrix that makes the noise white, which is the default. Tables:
 
 - floor: the least rate of a component, in nats, and the cost of a batch of 100;
-- law: codes z = f + S eps and noise eps of f ~ N(0, 1), constant S, batches of 100, 20,000
-  independent draws: Var(eps) (1 - S**2), which must be 1, and the Kolmogorov-Smirnov distance of
-  z and eps with its p-value. A chain cut off at an S beyond its clip shows what the clip is for;
+- law: codes z and noise eps of f ~ N(0, 1), constant S, batches of 100, 20,000 independent draws:
+  Var(eps) (1 - S**2), which must be 1, and the Kolmogorov-Smirnov distance of z and eps with its
+  p-value. A chain cut off at an S beyond its clip shows what the clip is for;
 - objective: rate / beta + distortion on Omniglot test images at equal steps.
 """
 
@@ -19,56 +20,69 @@ from _report import options, report
 from scipy import stats
 
 from rdlearn import EchoAutoencoder
-from rdlearn.channels.echo import EchoChannel, truncation_clip
+from rdlearn.channels.diagonal_echo import DiagonalEchoChannel, truncation_clip
+from rdlearn.channels.echo import MARGIN, EchoChannel
 from rdlearn.datasets import load_omniglot
 from rdlearn.information import bits_to_nats
 from rdlearn.nets.layers import Workspace
 
 TERMS = (None, 25, 50, 99)
+WHITE = "white, stored code"
 DRAWS = 20_000
 BATCH = 100
 EPOCHS = 60
 
 
 def label(n_terms):
-    return "stored code" if n_terms is None else f"cut off after {n_terms}"
+    return "diagonal, stored code" if n_terms is None else f"diagonal, cut off after {n_terms}"
+
+
+class StoredDiagonal(EchoAutoencoder):
+    """Diagonal S and a stored code, which no parameter of the estimator asks for."""
+
+    def _channel(self):
+        return DiagonalEchoChannel(self.n_components_)
 
 
 def main():
     args = options(__doc__)
-    report("echo_noise_floor", [floor(terms) for terms in TERMS], args, "batch 100, 32 components")
+    rows = [floor(WHITE, EchoChannel(32), 0.5 * math.log(1 + MARGIN))]
+    for terms in TERMS:
+        channel = DiagonalEchoChannel(32, terms)
+        rows.append(floor(label(terms), channel, -channel.log_clip))
+    report("echo_noise_floor", rows, args, "batch 100, 32 components")
     scales = (0.5, 0.9, 0.9995) if args.quick else (0.3, 0.5, 0.8, 0.9, 0.95, 0.99, 0.9995)
     rows = [law(terms, s) for terms in (None, 99) for s in scales]
     report("echo_noise_law", rows, args, f"{DRAWS} independent draws, f ~ N(0, 1)")
-    rows = [
-        objective(terms, beta, args.quick) for beta in (1.0, 0.4) for terms in (None, 25, 50, 99)
-    ]
+    forms = {WHITE: (EchoAutoencoder, None)}
+    for terms in TERMS:
+        forms[label(terms)] = (EchoAutoencoder if terms else StoredDiagonal, terms)
+    rows = [objective(*item, beta, args.quick) for beta in (1.0, 0.4) for item in forms.items()]
     report("echo_noise_objective", rows, args, "Omniglot test images, equal steps, one seed")
 
 
-def floor(n_terms):
-    channel = EchoChannel(32, n_terms)
+def floor(name, channel, nats):
     rng = np.random.default_rng(0)
     encoded = rng.standard_normal((BATCH, channel.n_outputs)).astype(np.float32)
-    work, tail = Workspace(), channel.start(np.float32)
+    work, state = Workspace(), channel.start(np.float32)
     draw = channel.draw(rng, BATCH)
     times = []
     for _ in range(200):
         start = time.perf_counter()
-        code, _, cache = channel.forward(None, encoded, draw, tail, work)
+        code, _, cache = channel.forward(None, encoded, draw, state, work)
+        state = channel.keep(code, cache, state)
         channel.backward(None, None, code, 0.01, cache, work)
         times.append(time.perf_counter() - start)
     return {
-        "chain": label(n_terms),
-        "clip": math.exp(channel.log_clip),
-        "floor_nats": -channel.log_clip,
+        "chain": name,
+        "floor_nats": nats,
         "microseconds_a_batch": 1e6 * float(np.median(times[1:])),
     }
 
 
 def law(n_terms, s):
     """Components with f of their own are independent chains, hence independent draws."""
-    channel = EchoChannel(DRAWS, n_terms, clip=s)
+    channel = DiagonalEchoChannel(DRAWS, n_terms, clip=s)
     rng = np.random.default_rng(1)
     work, tail = Workspace(), channel.start(np.float64)
     # Long enough that the zero the first chain ends in is forgotten.
@@ -77,8 +91,9 @@ def law(n_terms, s):
         f = rng.standard_normal((BATCH, DRAWS))
         encoded = np.concatenate([f, np.full_like(f, 60.0)], axis=1)
         draw = channel.draw(rng, BATCH)
-        code, _, (order, _, noise) = channel.forward(None, encoded, draw, tail, work)
-        tail = channel.keep(code, draw, tail)
+        code, _, cache = channel.forward(None, encoded, draw, tail, work)
+        tail = channel.keep(code, cache, tail)
+    order, _, noise = cache
     half = DRAWS // 2
     # The row in the middle of the last batch; halves, since z contains eps.
     place = BATCH // 2
@@ -96,13 +111,14 @@ def law(n_terms, s):
     }
 
 
-def objective(n_terms, beta, quick):
+def objective(name, form, beta, quick):
+    kind, n_terms = form
     data = load_omniglot()
     train, test = (data[part].reshape(-1, 784) / np.float32(255) for part in ("X_train", "X_test"))
     test = (np.random.default_rng(0).random(test.shape, dtype=np.float32) < test).astype(np.float32)
     if quick:
         train, test = train[:3000], test[:1000]
-    codec = EchoAutoencoder(
+    codec = kind(
         32,
         beta=beta,
         distortion="bernoulli",
@@ -115,7 +131,7 @@ def objective(n_terms, beta, quick):
     codec.set_noise_pool(test)
     nats, loss = bits_to_nats(codec.rate(test)), codec.mean_distortion(test)
     return {
-        "chain": label(n_terms),
+        "chain": name,
         "beta": beta,
         "rate_nats": nats,
         "distortion_nats": loss,

@@ -98,16 +98,15 @@ def step(channel, x):
     views, grad_views = objective.views(params), objective.views(grads)
     work = Workspace()
     adam = Adam(params.size, work.ops)
-    state = {"tail": channel.start(np.float32)}
+    state = channel.start(np.float32)
 
     def call():
+        nonlocal state
         draw = channel.draw(rng, BATCH)
-        code, _, _, cache = objective.forward(
-            views, x, x, None, draw, state["tail"], work, 1 / BATCH
-        )
+        code, _, _, cache = objective.forward(views, x, x, None, draw, state, work, 1 / BATCH)
         objective.backward(views, grad_views, cache, 1 / BATCH, work)
         adam.step(params, grads, 1e-3)
-        state["tail"] = channel.keep(code, draw, state["tail"])
+        state = objective.keep(code, cache, state)
 
     return call
 

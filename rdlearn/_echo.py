@@ -6,9 +6,10 @@ import numpy as np
 
 from rdlearn._autoencoder import Autoencoder
 from rdlearn._sklearn import Interval
+from rdlearn.channels.diagonal_echo import DiagonalEchoChannel
 from rdlearn.channels.echo import EchoChannel
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.kernels.echo import pool_noise
+from rdlearn.kernels.echo import pool_chain, pool_noise
 
 __all__ = ["EchoAutoencoder", "EchoMixin"]
 
@@ -17,25 +18,32 @@ class EchoMixin:
     """Echo noise of new rows, drawn from a pool of training codes that is part of the model."""
 
     def _channel(self):
-        return EchoChannel(self.n_components_, self.noise_terms_)
+        if self.noise_terms_ is not None:
+            return DiagonalEchoChannel(self.n_components_, self.noise_terms_)
+        return EchoChannel(self.n_components_, getattr(self, "log_det_", 0.0))
 
     def _channel_shape(self):
         return {"noise_terms_": self.noise_terms}
 
     def _learn_noise(self, encoded, keys):
         channel = self._channel()
-        shift = encoded[:, : self.n_components_].copy()
-        scale = channel.scale(encoded)
-        tails = np.zeros((2, self.n_components_), dtype=np.float32)
-        for half in range(2):
-            # Rows in even places get the tail that is made of odd places, and the reverse.
-            for place in range(half, len(encoded), 2):
-                tails[half] = shift[place] + scale[place] * tails[half]
+        shift, log_scale = channel.split(encoded)
+        shift, scale = shift.copy(), np.exp(log_scale)
+        mean, mixing, log_det = channel.mix(shift, scale)
+        mean, mixing = mean.astype(np.float32), mixing.astype(np.float32)
+        chains = np.empty((2, *shift.shape), dtype=np.float32)
+        pool = (shift, scale, mean, mixing)
+        for chain, step in zip(chains, (-1, 1), strict=True):
+            # Noise of the right variance begins both chains, and of the right mean over the two.
+            pool_chain(*pool, channel.typical_noise(shift, scale, step), step, chain)
         return {
             "pool_shift_": shift,
             "pool_scale_": scale,
+            "pool_mean_": mean,
+            "mixing_": mixing,
+            "log_det_": log_det,
+            "pool_chains_": chains,
             "pool_keys_": keys,
-            "pool_tails_": tails,
         }
 
     def set_noise_pool(self, X):
@@ -68,32 +76,39 @@ class EchoMixin:
         return self
 
     def _noise(self, keys, bits_of):
+        # The row itself, where it is in the pool: equal rows are as good as it.
+        order = np.argsort(self.pool_keys_, kind="stable")
+        place = np.searchsorted(self.pool_keys_, keys, sorter=order)
+        own = order[np.minimum(place, len(order) - 1)]
+        own = np.where(self.pool_keys_[own] == keys, own, -1)
         noise = np.empty((len(keys), self.n_components_), dtype=np.float32)
-        pool = (self.pool_shift_, self.pool_scale_, self.pool_keys_, self.pool_tails_)
-        pool_noise(*pool, keys, bits_of(2), noise)
+        pool = (self.pool_shift_, self.pool_scale_, self.pool_mean_, self.mixing_)
+        pool_noise(*pool, self.pool_chains_, own, bits_of(3), noise)
         return noise
 
     def _mean_noise(self):
-        shift = self.pool_shift_.mean(axis=0, dtype=np.float64)
-        scale = self.pool_scale_.mean(axis=0, dtype=np.float64)
-        return (shift / (1 - scale)).astype(np.float32)
+        means = (self.pool_shift_.mean(axis=0), self.pool_scale_.mean(axis=0))
+        code = means[0] + means[1] * self.pool_chains_.mean(axis=(0, 1)) - self.pool_mean_
+        return self.mixing_ @ code
 
     def _check_state(self):
         super()._check_state()
         m, k, terms = self.pool_keys_.size, self.n_components_, self.noise_terms_
         if not (terms is None or (type(terms) is int and terms >= 1)):
             raise CorruptStreamError("The model's noise_terms_ is impossible.")
-        for array, rows in ((self.pool_shift_, m), (self.pool_scale_, m), (self.pool_tails_, 2)):
-            if array.shape != (rows, k) or array.dtype != np.float32:
+        for array, shape in (
+            (self.pool_shift_, (m, k)),
+            (self.pool_scale_, (m, k)),
+            (self.pool_mean_, (k,)),
+            (self.mixing_, (k, k)),
+            (self.pool_chains_, (2, m, k)),
+        ):
+            if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's pool of noise does not fit together.")
-            if not np.isfinite(array).all():
-                raise CorruptStreamError(
-                    "The model's pool of noise holds values that are no numbers."
-                )
-        # The walk through the pool needs two members, and ends because S is below 1.
-        inside = (self.pool_scale_ >= 0) & (self.pool_scale_ < 1)
         keys = self.pool_keys_
-        if m < 2 or keys.ndim != 1 or keys.dtype != np.uint64 or not inside.all():
+        finite = type(self.log_det_) is float and np.isfinite(self.log_det_)
+        # A noise is drawn from the other members of the pool, so that there must be some.
+        if m < 2 or keys.ndim != 1 or keys.dtype != np.uint64 or not finite:
             raise CorruptStreamError("The model's pool of noise is out of range.")
 
 
@@ -106,10 +121,11 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
 
     .. math::
 
-        I(X; Z) = -E \sum_j \ln S_j(x)
+        I(X; Z) = -E \ln |\det S(x)|
 
-    exactly, with no assumption on the law of the code. Encoder and decoder are dense nets,
-    trained by Adam on ``rate[nats] + beta * distortion``.
+    exactly, with no assumption on the law of the code. :math:`S(x) = \mathrm{diag}(\sigma(x)) M`
+    with the M that makes the noise white. Encoder and decoder are dense nets, trained by Adam on
+    ``rate[nats] + beta * distortion``.
 
     The rate is a statement about the population that the rows are drawn from: on n stored rows,
     no code carries more than ln n nats about which of them it was.
@@ -137,10 +153,10 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         Epochs. The schedules of the learning rate and of the price, which grows from nothing
         over the first half of the steps, are laid out over all of them.
     noise_terms : int, default=None
-        None ends the noise of a batch in a code stored from an earlier batch: no floor but that
-        of a clip, 0.0005 nats per component. A number cuts every noise off after that many terms
-        instead, as published; the clip that this needs is a floor of the rate, 0.18 nats per
-        component at 99 terms.
+        None ends the noise of a batch in a code stored from an earlier batch, and makes it white:
+        no floor of the rate but 0.001 nats per component. A number takes a diagonal S and cuts
+        every noise off after that many terms, as published; the clip of S that this needs is a
+        floor of the rate, 0.18 nats per component at 99 terms.
     n_draws : int, default=4
         Draws of the noise that distortions and scores are a mean over.
     shuffle : bool, default=True
@@ -182,11 +198,15 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
     params_ : ndarray, float32
         All weights and biases in one vector: encoder, channel, decoder.
     pool_shift_, pool_scale_ : ndarray of shape (n_pool, n_components_), float32
-        f and S of up to 2000 training rows, which the noise of new rows is made of.
+        f and sigma of up to 2000 training rows, which the noise of new rows is made of.
+    pool_chains_ : ndarray of shape (2, n_pool, n_components_), float32
+        Noise that chains down and up the pool make.
     pool_keys_ : ndarray of shape (n_pool,), uint64
         What these rows are recognised by: none becomes part of its own noise.
-    pool_tails_ : ndarray of shape (2, n_components_), float32
-        Codes that end the noise of new rows.
+    pool_mean_, mixing_ : ndarray of shape (n_components_,) and (n_components_, n_components_)
+        Noise is ``mixing_ @ (code - pool_mean_)`` of another row's code.
+    log_det_ : float
+        ln |det mixing_|.
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature.
     n_components_ : int

@@ -60,8 +60,8 @@ class EchoClassifier(
         All weights and biases in one vector: encoder, decoder.
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature; the nets see standardized features.
-    n_components_, beta_, n_iter_, pool_shift_, pool_scale_, pool_keys_, pool_tails_, \
-            n_features_in_, feature_names_in_
+    n_components_, beta_, n_iter_, pool_shift_, pool_scale_, pool_chains_, pool_keys_, \
+            pool_mean_, mixing_, log_det_, n_features_in_, feature_names_in_
         As in `EchoAutoencoder`.
     history_ : DataFrame
         rate_bits, distortion (cross-entropy in nats), objective and beta of each epoch.

@@ -180,13 +180,14 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     # Validation draws are the same every time, so that epochs compare.
     check_seed = int(rng.integers(1 << 62))
     best, best_params, waited = math.inf, None, 0
+    state = None
     good = params.copy()
     step = 0
     try:
         for epoch in range(1, schedule.max_iter + 1):
             rows = rng.permutation(n) if schedule.shuffle else np.arange(n)
-            # A code stored in an earlier epoch may contain any row.
-            tail = ops.to_device(objective.channel.start(np.float32))
+            settled = step >= PRICE_WARM_UP * n_steps
+            state = objective.channel.start(np.float32, state, settled)
             sums, seen = np.zeros(3), 0
             for part in _parts(rows, size, smallest):
                 x, target, side = (
@@ -200,11 +201,11 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                 # Weights of size one at most: gradients stay far above Adam's epsilon.
                 most = max(1.0, control.beta) * len(part)
                 code, rate, loss, cache = objective.forward(
-                    views, x, target, side, draw, tail, work, control.beta / most
+                    views, x, target, side, draw, state, work, control.beta / most
                 )
                 objective.backward(views, grad_views, cache, price / most, work)
                 adam.step(live, grads, rate_now)
-                tail = objective.channel.keep(code, draw, tail)
+                state = objective.keep(code, cache, state)
                 mean_rate, mean_loss = float(rate.mean()), float(loss.mean())
                 sums += len(part) * np.array(
                     [mean_rate, mean_loss, mean_rate + control.beta * mean_loss]
@@ -221,7 +222,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
             _remember(schedule.history, sums / seen, control.beta)
             if validation is not None:
                 value = _validate(
-                    objective, views, validation, control.beta, size, check_seed, work
+                    objective, views, validation, control.beta, size, check_seed, state, work
                 )
                 schedule.history.setdefault("validation_objective", []).append(value)
                 if step >= PRICE_WARM_UP * n_steps:
@@ -272,16 +273,16 @@ def _stop_at_nan(epoch, schedule):
     )
 
 
-def _validate(objective, views, batches, beta, size, seed, work):
+def _validate(objective, views, batches, beta, size, seed, state, work):
     """Mean objective of held-out rows, in nats."""
     rng = np.random.Generator(np.random.Philox(seed))
-    channel, ops = objective.channel, work.ops
-    total, seen, tail = 0.0, 0, ops.to_device(channel.start(np.float32))
+    channel = objective.channel
+    total, seen, state = 0.0, 0, channel.start(np.float32, state)
     for part in _parts(np.arange(len(batches)), size, channel.min_rows):
         x, target, side = batches.take(part, rng)
         draw = channel.draw(rng, len(part))
-        code, rate, loss, _ = objective.forward(views, x, target, side, draw, tail, work)
-        tail = channel.keep(code, draw, tail)
+        code, rate, loss, cache = objective.forward(views, x, target, side, draw, state, work)
+        state = objective.keep(code, cache, state)
         total += float(rate.sum(dtype=np.float64)) + beta * float(loss.sum())
         seen += len(part)
     return total / seen

@@ -11,6 +11,10 @@ from rdlearn.nets.sequential import Sequential
 
 __all__ = ["Objective", "dense_net"]
 
+# Of the decoder's last weights at the start: what random ones add to the mean of the data costs
+# many steps to unlearn.
+OUTPUT_SCALE = 0.2
+
 
 def dense_net(n_in, hidden, n_out, activation, name):
     """Dense layers with one activation between them and none at the end."""
@@ -49,6 +53,7 @@ class Objective:
             for layer, part in zip(net.layers, views, strict=True):
                 layer.init(rng, part)
         self.channel.init(rng, channel, encoder[-1])
+        decoder[-1]["weights"] *= OUTPUT_SCALE
         decoder[-1]["bias"][:] = self.loss.initial_bias()
         return flat
 
@@ -68,15 +73,19 @@ class Objective:
         joined[:, :k], joined[:, k:] = code, side
         return joined
 
-    def forward(self, views, x, target, side, draw, tail, work, loss_weight=1.0):
+    def forward(self, views, x, target, side, draw, state, work, loss_weight=1.0):
         """Code, rate (n,) in nats, loss (n,), and what `backward` needs."""
         encoder, channel, decoder = views
         encoded, encoder_cache = self.encoder.forward(encoder, x, work)
-        code, rate, channel_cache = self.channel.forward(channel, encoded, draw, tail, work)
+        code, rate, channel_cache = self.channel.forward(channel, encoded, draw, state, work)
         joined = self._join(code, side, work)
         output, decoder_cache = self.decoder.forward(decoder, joined, work)
         loss, grad = self.loss.forward(output, target, loss_weight, work)
         return code, rate, loss, (encoder_cache, channel_cache, decoder_cache, grad)
+
+    def keep(self, code, cache, state):
+        """What the channel passes on to the next batch."""
+        return self.channel.keep(code, cache[1], state)
 
     def backward(self, views, grads, cache, rate_weight, work):
         """Fill `grads` with those of rate_weight * sum(rate) + loss_weight * sum(loss)."""

@@ -257,23 +257,22 @@ def naive_echo(encoded, order, tail, clip):
     return code, -np.log(scale).sum(axis=1), scale[order], noise
 
 
-def naive_pool_noise(shift, scale, pool_keys, tails, keys, bits):
-    """Noise of rows: the whole walk through the pool, without the row itself, then a tail."""
-    m = len(pool_keys)
-    noise = np.empty((len(keys), shift.shape[1]))
-    for i, (key, (first, second)) in enumerate(zip(keys, bits.tolist(), strict=True)):
-        stride = second % (m - 1) + 1
-        while math.gcd(stride, m) > 1:
-            stride = stride + 1 if stride < m - 1 else 1
-        places = [(first + step * stride) % m for step in range(m)]
-        assert sorted(places) == list(range(m))
-        own = [place for place in places if pool_keys[place] == key]
-        # A row in an even place ends in tail 1, all others in tail 0.
-        total = tails[1 if own and own[-1] % 2 == 0 else 0].astype(np.float64)
-        for place in reversed(places):
-            if pool_keys[place] != key:
-                total = shift[place] + scale[place] * total
-        noise[i] = total
+def naive_pool_noise(shift, scale, mean, mixing, chains, own, bits, fresh):
+    """Noise of rows: a place of the chains, then fresh members by a stride; never the row's own."""
+    m = len(shift)
+    noise = np.empty((len(own), shift.shape[1]))
+    for i, (row, (place, start, stride)) in enumerate(zip(own, bits.tolist(), strict=True)):
+        # chains[0][t] holds members t to the last, chains[1][t] the first to t.
+        allowed = [(c, t) for c in range(2) for t in range(m)]
+        if row >= 0:
+            allowed = [(1, t) for t in range(row)] + [(0, t) for t in range(row + 1, m)]
+        chain, t = allowed[place % len(allowed)]
+        eps = chains[chain, t].astype(np.float64)
+        for step in range(fresh):
+            member = (start % m + step * (1 + stride % (m - 1))) % m
+            if member != row:
+                eps = mixing @ (shift[member] + scale[member] * eps - mean)
+        noise[i] = eps
     return noise
 
 

@@ -5,7 +5,7 @@ import pytest
 from reference import assert_slopes, central_difference, naive_echo
 from scipy import stats
 
-from rdlearn.channels.echo import EchoChannel, truncation_clip
+from rdlearn.channels.diagonal_echo import DiagonalEchoChannel, truncation_clip
 from rdlearn.channels.flow import FlowChannel
 from rdlearn.channels.gaussian import GaussianChannel
 from rdlearn.kernels import get_ops
@@ -42,9 +42,9 @@ def parameters(channel, dtype=np.float64):
 
 
 CHANNELS = {
-    "echo": (lambda k: EchoChannel(k, clip=0.9), [(1, 1), (2, 3), (6, 2)]),
-    "echo of 1 term": (lambda k: EchoChannel(k, 1, 0.9), [(2, 1), (6, 2)]),
-    "echo of 4 terms": (lambda k: EchoChannel(k, 4), [(5, 2), (9, 3)]),
+    "echo": (lambda k: DiagonalEchoChannel(k, clip=0.9), [(1, 1), (2, 3), (6, 2)]),
+    "echo of 1 term": (lambda k: DiagonalEchoChannel(k, 1, 0.9), [(2, 1), (6, 2)]),
+    "echo of 4 terms": (lambda k: DiagonalEchoChannel(k, 4), [(5, 2), (9, 3)]),
     "gaussian": (GaussianChannel, [(1, 1), (2, 3), (6, 2)]),
     "flow of 1 step": (lambda k: FlowChannel(k, 1), [(1, 1), (4, 2), (3, 5)]),
     "flow of 2 steps": (lambda k: FlowChannel(k, 2), [(3, 1), (1, 2), (3, 5)]),
@@ -109,7 +109,7 @@ def echo_pass(channel, encoded, tail, seed=3):
 def test_echo_is_the_exclusive_product_sum(n, k, n_terms, clip, dtype, tolerance):
     encoded = encoded_batch(n, 2 * k, dtype=dtype)
     tail = np.linspace(-1, 1, k).astype(dtype)
-    channel = EchoChannel(k, n_terms, clip)
+    channel = DiagonalEchoChannel(k, n_terms, clip)
     code, rate, order, scale, noise = echo_pass(channel, encoded, tail)
     assert code.dtype == rate.dtype == dtype and sorted(order[:n]) == list(range(n))
     # Rows are named again in the order in which they came.
@@ -118,7 +118,7 @@ def test_echo_is_the_exclusive_product_sum(n, k, n_terms, clip, dtype, tolerance
     expected = naive_echo(encoded, order, tail, clip or truncation_clip(n_terms))
     for ours, theirs in zip((code, rate, scale, noise), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(channel.scale(encoded)[order], scale, rtol=tolerance)
+    np.testing.assert_allclose(np.exp(channel.split(encoded)[1])[order], scale, rtol=tolerance)
     # The kernel of inference agrees: the same codes from the same noise.
     own = np.empty_like(code)
     own[order[:n]] = noise[:n]
@@ -133,7 +133,7 @@ def test_echo_is_the_exclusive_product_sum(n, k, n_terms, clip, dtype, tolerance
 def test_rate_of_a_constant_scale_is_closed_form(s, k):
     encoded = np.concatenate([np.ones((6, k)), np.full((6, k), FULL)], axis=1)
     for n_terms in (None, 3):
-        _, rate, *_ = echo_pass(EchoChannel(k, n_terms, s), encoded, np.zeros(k))
+        _, rate, *_ = echo_pass(DiagonalEchoChannel(k, n_terms, s), encoded, np.zeros(k))
         np.testing.assert_allclose(rate, -k * math.log(s), rtol=1e-12, atol=1e-15)
 
 
@@ -162,7 +162,7 @@ def sum_of_the_past(rng, law, s):
 def test_code_and_noise_share_their_law(s, law):
     # Components with independent f are independent chains.
     draw_f, variance, fourth = LAWS[law]
-    rng, channel, work = np.random.default_rng(1), EchoChannel(CHAINS, clip=s), Workspace()
+    rng, channel, work = np.random.default_rng(1), DiagonalEchoChannel(CHAINS, clip=s), Workspace()
     encoded = np.full((BATCH, 2 * CHAINS), FULL)
     tail, n_batches = channel.start(np.float64), math.ceil(math.log(1e-3) / math.log(s) / BATCH)
     if n_batches > 50:
@@ -171,7 +171,7 @@ def test_code_and_noise_share_their_law(s, law):
         encoded[:, :CHAINS] = draw_f(rng, (BATCH, CHAINS))
         draw = channel.draw(rng, BATCH)
         code, _, (order, _, noise) = channel.forward(NONE, encoded, draw, tail, work)
-        tail = channel.keep(code, draw, tail)
+        tail = channel.keep(code, (draw,), tail)
     half = CHAINS // 2
     code, noise = code[order[0]], noise[0]
     assert stats.ks_2samp(code[:half], noise[half:]).pvalue > 1e-3
@@ -190,8 +190,8 @@ def test_a_row_is_never_its_own_noise():
     for row in range(n):
         moved = base.copy()
         moved[row] += 10.0
-        _, _, order, _, before = echo_pass(EchoChannel(k), base, tail)
-        *_, after = echo_pass(EchoChannel(k), moved, tail)
+        _, _, order, _, before = echo_pass(DiagonalEchoChannel(k), base, tail)
+        *_, after = echo_pass(DiagonalEchoChannel(k), moved, tail)
         place = list(order).index(row)
         np.testing.assert_array_equal(before[place], after[place])
         assert place == 0 or not np.array_equal(before[place - 1], after[place - 1])
@@ -201,7 +201,7 @@ def test_a_row_is_never_its_own_noise():
 @pytest.mark.parametrize("more", [0, 3])
 def test_a_row_is_in_its_own_noise_with_a_negligible_weight(n_terms, more):
     # S at the clip, which is the worst case.
-    channel = EchoChannel(1, n_terms)
+    channel = DiagonalEchoChannel(1, n_terms)
     n = channel.min_rows + more
     base, tail = encoded_batch(n, 2), np.zeros(1)
     base[:, 1] = FULL
@@ -221,7 +221,7 @@ def test_a_row_is_in_its_own_noise_with_a_negligible_weight(n_terms, more):
 
 @pytest.mark.parametrize("n_terms", [1, 5, 99])
 def test_noise_that_is_cut_off_misses_a_negligible_part_of_a_code(n_terms):
-    channel = EchoChannel(1, n_terms)
+    channel = DiagonalEchoChannel(1, n_terms)
     encoded = encoded_batch(n_terms + 1, 2)
     encoded[:, 1] = FULL
     *_, without = echo_pass(channel, encoded, np.zeros(1))
@@ -234,7 +234,7 @@ def test_noise_that_is_cut_off_misses_a_negligible_part_of_a_code(n_terms):
 def test_floors_of_truncated_noise_are_the_published_ones(n_terms, floor):
     assert -math.log(truncation_clip(n_terms)) == pytest.approx(floor, abs=0.0005)
     encoded = np.concatenate([np.zeros((n_terms + 1, 2)), np.full((n_terms + 1, 2), FULL)], axis=1)
-    _, rate, *_ = echo_pass(EchoChannel(2, n_terms), encoded, np.zeros(2))
+    _, rate, *_ = echo_pass(DiagonalEchoChannel(2, n_terms), encoded, np.zeros(2))
     np.testing.assert_allclose(rate, 2 * floor, atol=0.001)
 
 
@@ -250,31 +250,31 @@ def test_the_clip_of_truncated_noise_is_the_largest_that_fits(n_terms):
 
 def test_the_stored_code_is_the_one_with_the_longest_chain():
     encoded, tail = encoded_batch(5, 4), np.zeros(2)
-    channel = EchoChannel(2)
+    channel = DiagonalEchoChannel(2)
     code, _, draw, *_ = echo_pass(channel, encoded, tail)
-    stored = channel.keep(code, draw, tail)
+    stored = channel.keep(code, (draw,), tail)
     assert np.array_equal(stored, code[draw[0]]) and not np.shares_memory(stored, code)
     # It hears of every row: all of them move it.
     for row in range(5):
         other = encoded.copy()
         other[row, :2] += 1.0
         changed, _, again, *_ = echo_pass(channel, other, tail)
-        assert not np.array_equal(channel.keep(changed, again, tail), stored)
-    cut = EchoChannel(2, 3)
-    assert cut.keep(code, cut.draw(np.random.default_rng(0), 5), tail) is tail
+        assert not np.array_equal(channel.keep(changed, (again,), tail), stored)
+    cut = DiagonalEchoChannel(2, 3)
+    assert cut.keep(code, (cut.draw(np.random.default_rng(0), 5),), tail) is tail
 
 
 @pytest.mark.parametrize("n_terms, start", [(None, 0.4), (99, 0.4), (5, None)])
 def test_scales_start_at_two_fifths_or_half_of_the_clip(n_terms, start):
-    channel = EchoChannel(3, n_terms)
+    channel = DiagonalEchoChannel(3, n_terms)
     last = {"weights": np.ones((8, 6)), "bias": np.ones(6)}
     channel.init(None, NONE, last)
-    scale = channel.scale(last["bias"][None])
+    scale = np.exp(channel.split(last["bias"][None])[1])
     start = truncation_clip(n_terms) / 2 if start is None else start
     np.testing.assert_allclose(scale, start, rtol=1e-12)
     assert np.all(last["bias"][:3] == 1.0)
     channel.louder(last, 0.5, None)
-    odds = channel.scale(last["bias"][None]) / math.exp(channel.log_clip)
+    odds = np.exp(channel.split(last["bias"][None])[1]) / math.exp(channel.log_clip)
     before = scale / math.exp(channel.log_clip)
     np.testing.assert_allclose(odds / (1 - odds), math.exp(0.5) * before / (1 - before))
 

@@ -13,7 +13,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from rdlearn import EchoAutoencoder, load
-from rdlearn.channels.echo import truncation_clip
+from rdlearn.channels.diagonal_echo import truncation_clip
+from rdlearn.channels.echo import MARGIN
+from rdlearn.kernels.echo import FRESH, pool_chain, pool_noise
 
 DIGITS = load_digits().data
 SMALL = {"hidden_layer_sizes": (12,), "max_iter": 15, "random_state": 0}
@@ -52,8 +54,8 @@ def layers(codec):
     return nets
 
 
-def naive_outputs(codec, X, clip=0.9995):
-    """f and S of rows, and the decoder as a function of codes."""
+def naive_outputs(codec, X):
+    """f and sigma of rows, and the decoder as a function of codes."""
     encoder, decoder = layers(codec)
     units = X.std(axis=0) if codec.standardize else 1.0
     t = (X - X.mean(axis=0)) / units
@@ -65,7 +67,44 @@ def naive_outputs(codec, X, clip=0.9995):
     def decode(code):
         return reference.naive_network(decoder, code, rules) * spread * units + X.mean(axis=0)
 
-    return f, clip / (1 + np.exp(-b)), decode
+    if codec.noise_terms is not None:
+        return f, truncation_clip(codec.noise_terms) / (1 + np.exp(-b)), decode
+    return f, np.exp(b), decode
+
+
+def naive_mixing(f, scale):
+    """Mean and inverse Cholesky factor of the code's covariance, where noise is white."""
+    covariance = np.cov(f.T, bias=True) + (1 + MARGIN) * np.diag(np.mean(scale**2, axis=0))
+    return f.mean(axis=0), np.linalg.inv(np.linalg.cholesky(covariance))
+
+
+def with_pool(codec, shift, scale):
+    """The model with other codes in its pool: mean and mixing, which are statistics of all of
+    the population, are held fixed, and the chains are made anew."""
+    other = clone(codec)
+    vars(other).update(vars(codec))
+    shift, scale = shift.astype(np.float32), scale.astype(np.float32)
+    other.pool_shift_, other.pool_scale_ = shift, scale
+    other.pool_chains_ = np.empty_like(codec.pool_chains_)
+    for chain, step in zip(other.pool_chains_, (-1, 1), strict=True):
+        start = np.full(codec.n_components_, step, dtype=np.float32)
+        pool_chain(shift, scale, codec.pool_mean_, codec.mixing_, start, step, chain)
+    return other
+
+
+def moved(codec, place, by=1e6):
+    """The model with one member of its pool elsewhere."""
+    shift = codec.pool_shift_.copy()
+    shift[place] += by
+    return with_pool(codec, shift, codec.pool_scale_)
+
+
+def share_that_changes(before, after, x, n=100):
+    """The share of draws of the codes of one row that two models disagree about."""
+    draws = (
+        [codec.sample_codes(x, random_state=seed) for seed in range(n)] for codec in (before, after)
+    )
+    return np.mean([not np.array_equal(*pair) for pair in zip(*draws, strict=True)])
 
 
 # Closed forms.
@@ -122,7 +161,8 @@ def test_chained_noise_has_next_to_no_floor():
     X = table(200, 3)
     params = {"hidden_layer_sizes": (), "learning_rate_init": 0.05, "max_iter": 200}
     codec = EchoAutoencoder(2, beta=1e-6, random_state=0, **params).fit(X)
-    assert 2 * 0.0005 <= codec.rate(X) * np.log(2) <= 0.05
+    # Twice, and what covariance a net of next to no signal leaves.
+    assert np.log1p(MARGIN) - 1e-6 <= codec.rate(X) * np.log(2) <= 0.05
 
 
 @pytest.mark.parametrize(
@@ -138,10 +178,16 @@ def test_chained_noise_has_next_to_no_floor():
 @pytest.mark.parametrize("d", [3, 100])
 def test_rate_and_decoder_follow_their_definitions(params, d):
     X = table(150, d)
-    codec = EchoAutoencoder(3, beta=2.0 / d, **SMALL | params).fit(X)
-    terms = params.get("noise_terms")
-    f, scale, decode = naive_outputs(codec, X, 0.9995 if terms is None else truncation_clip(terms))
-    bits = -np.log2(scale).sum(axis=1)
+    codec = EchoAutoencoder(3, beta=8.0 / d, **SMALL | params).fit(X)
+    f, scale, decode = naive_outputs(codec, X)
+    # All 150 rows are the pool.
+    mean, mixing = (0, np.eye(3)) if codec.noise_terms else naive_mixing(f, scale)
+    log_det = np.linalg.slogdet(mixing)[1]
+    bits = -(np.log(scale).sum(axis=1) + log_det) / np.log(2)
+    assert codec.log_det_ == pytest.approx(log_det, abs=1e-4)
+    np.testing.assert_allclose(codec.mixing_, mixing, atol=1e-3 * np.abs(mixing).max())
+    np.testing.assert_allclose(codec.pool_mean_, np.broadcast_to(mean, 3), atol=1e-4)
+    assert codec.rate(X) >= 0
     # float32 nets: a few roundings of 1e-7, times the size of their inputs.
     np.testing.assert_allclose(codec.rate_samples(X), bits, rtol=1e-4, atol=1e-5)
     assert codec.rate(X) == pytest.approx(bits.mean(), rel=1e-5)
@@ -179,21 +225,36 @@ def test_rate_is_the_information_in_the_codes_of_a_net(distortion):
     assert codec.rate(x) * np.log(2) == pytest.approx(estimate, abs=0.03)
 
 
-def test_noise_has_the_law_of_the_code():
+@pytest.mark.parametrize("noise_terms", [None, 40])
+def test_noise_has_the_law_of_the_code(noise_terms):
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(-2, 0.3, (1000, 1)), rng.exponential(1.0, (1000, 1))])
-    codec = EchoAutoencoder(1, beta=1.0, **SMALL | {"activation": "tanh"}).fit(X)
+    params = SMALL | {"activation": "tanh", "noise_terms": noise_terms}
+    codec = EchoAutoencoder(1, beta=1.0, **params).fit(X)
     codes, others = (codec.sample_codes(X, random_state=seed)[:, 0] for seed in (1, 2))
     f, scale, _ = naive_outputs(codec, X)
     noise = (others - f[:, 0]) / scale[:, 0]
+    # Up to an affine map, which is the identity where noise is cut off.
+    codes = codec.mixing_[0, 0] * (codes - codec.pool_mean_[0])
     assert np.ptp(scale) > 0.02
     # Two samples of 2000 of one law: beyond this once in 10,000 times.
     assert ks_2samp(codes, noise).statistic < 2.2 * np.sqrt(2 / 2000)
 
 
+def test_noise_is_white():
+    X = table(2000)
+    codec = EchoAutoencoder(3, beta=3.0, **SMALL).fit(X)
+    f, scale, _ = naive_outputs(codec, X)
+    noise = (codec.sample_codes(X, random_state=1) - f) / scale
+    # Means and covariances of 2000 draws from 2000 codes: sqrt(2 (1 / 2000 + 1 / 2000)) = 0.045
+    # for a variance, and four of that.
+    np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.13)
+    np.testing.assert_allclose(np.cov(noise.T), np.eye(3), atol=0.18)
+
+
 def test_noise_has_the_law_of_the_code_though_the_pool_came_sorted():
     x = np.random.default_rng(0).normal(size=(50_000, 1))
-    codec = EchoAutoencoder(1, hidden_layer_sizes=(), beta=1.0, max_iter=10, random_state=0)
+    codec = EchoAutoencoder(1, hidden_layer_sizes=(), beta=2.0, max_iter=20, random_state=0)
     codec.fit(x[:5000]).set_noise_pool(np.sort(GRID, axis=0))
     # Linear maps of normal rows: excess kurtosis is 0, with a standard error of 0.02.
     assert abs(kurtosis(codec.sample_codes(x, random_state=0))[0]) < 0.1
@@ -205,38 +266,67 @@ def test_noise_has_the_law_of_the_code_though_the_pool_came_sorted():
 def test_the_noise_of_a_training_row_does_not_contain_the_row(fitted):
     X = table()
     for row in (0, 17, 299):
-        codec, place = clone(fitted), own_place(fitted, X, row)
-        vars(codec).update(vars(fitted))
-        codec.pool_shift_, codec.pool_scale_ = fitted.pool_shift_.copy(), fitted.pool_scale_.copy()
-        codec.pool_shift_[place], codec.pool_scale_[place] = 1e6, 0.999
+        codec = moved(fitted, own_place(fitted, X, row))
         own, other = X[row : row + 1], X[row : row + 1] + 0.01
-        changed = {"known": 0, "unknown": 0}
-        for seed in range(100):
-            for name, x in (("known", own), ("unknown", other)):
-                before, after = (c.sample_codes(x, random_state=seed) for c in (fitted, codec))
-                changed[name] += not np.array_equal(before, after)
         # A walk of about ten members of 300 meets one of them in some of 100 draws.
-        assert changed["known"] == 0 < changed["unknown"]
+        assert (
+            share_that_changes(fitted, codec, own) == 0 < share_that_changes(fitted, codec, other)
+        )
 
 
-def test_the_tail_of_a_training_row_does_not_contain_the_row():
-    # A pool of six, S near 1: every walk goes through the whole pool and into a tail.
+@pytest.mark.parametrize("noise_terms", [None, 5])
+def test_no_chain_that_has_passed_a_row_is_in_its_noise(noise_terms):
+    # A pool of six: nearly every chain, and every walk of eight members, meets any of them.
     X = table(6, 2)
-    codec = EchoAutoencoder(2, beta=0.1, **SMALL).fit(X)
-    codec.params_ = codec.params_.copy()
-    channel = codec._channel()
-    channel.louder(codec._build().views(codec.params_)[0][-1], 12.0, None)
-    encoded, keys = codec._encode(X)[2:]
-    vars(codec).update(codec._learn_noise(encoded, keys))
-    assert codec.pool_scale_.min() > 0.99
-    before = codec.sample_codes(X, random_state=0)
+    codec = EchoAutoencoder(2, beta=0.1, noise_terms=noise_terms, **SMALL).fit(X)
+    codec = with_pool(codec, codec.pool_shift_, codec.pool_scale_)
     for row in range(6):
-        moved = encoded.copy()
-        moved[row, :2] += 1000
-        vars(codec).update(codec._learn_noise(moved, keys))
-        after = codec.sample_codes(X, random_state=0)
-        np.testing.assert_array_equal(after[row], before[row])
-        assert np.all(np.abs(np.delete(after - before, row, axis=0)) > 1)
+        other = moved(codec, own_place(codec, X, row))
+        shares = [share_that_changes(codec, other, X[i : i + 1], 40) for i in range(6)]
+        assert shares[row] == 0 and min(np.delete(shares, row)) > 0.5
+
+
+def test_chains_contain_the_members_on_one_side(fitted):
+    pool = with_pool(fitted, fitted.pool_shift_, fitted.pool_scale_)
+    np.testing.assert_array_equal(pool.pool_chains_, fitted.pool_chains_)
+    changed = (moved(fitted, 100).pool_chains_ != fitted.pool_chains_).any(axis=2)
+    # chains[0] at t contains t and what follows, chains[1] what leads to it.
+    assert not changed[0, 101:].any() and not changed[1, :100].any()
+    assert changed[0, 96:101].all() and changed[1, 100:105].all()
+    code = fitted.pool_shift_[7] + fitted.pool_scale_[7] * fitted.pool_chains_[[0, 1], [8, 6]]
+    noise = (code - fitted.pool_mean_) @ fitted.mixing_.T
+    np.testing.assert_allclose(noise, fitted.pool_chains_[:, 7], atol=1e-4)
+
+
+def noise_of_marks(m, own, seed=0):
+    """Sets of pool members in noise of rows whose own places are given, -1 for none.
+
+    A mixing of 1 and shifts that are powers of two make every code a sum of what is in it.
+    """
+    mixing, mean, scale = np.eye(m, dtype=np.float32), np.zeros(m, np.float32), np.ones((m, m))
+    shift, scale = np.eye(m, dtype=np.float32), scale.astype(np.float32)
+    chains = np.empty((2, m, m), dtype=np.float32)
+    for chain, step in zip(chains, (-1, 1), strict=True):
+        pool_chain(shift, scale, mean, mixing, mean, step, chain)
+    bits = np.random.default_rng(seed).integers(2**32, size=(len(own), 3), dtype=np.uint32)
+    noise = np.empty((len(own), m), dtype=np.float32)
+    pool_noise(shift, scale, mean, mixing, chains, np.asarray(own), bits, noise)
+    return noise, bits
+
+
+@pytest.mark.parametrize("m", [2, 3, 7])
+def test_draws_take_every_member_but_the_row_itself(m):
+    own = np.arange(4000) % (m + 1) - 1
+    # noise[i, j]: how often member j is in the noise of row i.
+    noise, _ = noise_of_marks(m, own)
+    for place in range(m):
+        mine = noise[own == place]
+        assert np.all(mine[:, place] == 0)
+        assert np.all(np.delete(mine, place, axis=1).max(axis=0) > 0)
+    stranger = noise[own < 0]
+    assert np.all(stranger.max(axis=0) > 0)
+    # A place of either chain, then fresh members.
+    assert stranger.sum(axis=1).min() == 1 + FRESH and stranger.sum(axis=1).max() == m + FRESH
 
 
 def test_noise_comes_from_the_given_pool(fitted):
@@ -246,9 +336,12 @@ def test_noise_comes_from_the_given_pool(fitted):
     assert codec.set_noise_pool(other) is codec
     assert codec.pool_shift_.shape == codec.pool_scale_.shape == (50, 3)
     assert not np.array_equal(codec.sample_codes(X, random_state=0), before)
-    assert codec.rate(X) == pytest.approx(fitted.rate(X), rel=1e-12)
-    codec.pool_shift_[own_place(codec, other, 7)] = 1e9
-    assert np.abs(codec.sample_codes(other[7:8], random_state=0)).max() < 1e6
+    # The rate is about the population that the noise is made of.
+    nats = (codec.rate(X) - fitted.rate(X)) * np.log(2)
+    assert nats == pytest.approx(fitted.log_det_ - codec.log_det_, rel=1e-5)
+    apart = moved(codec, own_place(codec, other, 7))
+    assert share_that_changes(codec, apart, other[7:8]) == 0
+    assert share_that_changes(codec, apart, other[8:9]) > 0
     with pytest.raises(ValueError, match=r"other rows, but X has 1; pass 2"):
         codec.set_noise_pool(other[:1])
     with pytest.raises(ValueError, match="5 features"):
@@ -256,15 +349,13 @@ def test_noise_comes_from_the_given_pool(fitted):
     assert len(codec.set_noise_pool(table(2100)).pool_keys_) == 2000
 
 
-def test_rows_that_occur_twice_stay_out_of_their_own_noise():
+def test_of_rows_that_occur_twice_one_stays_out():
     X = np.repeat(table(40), 2, axis=0)
     codec = EchoAutoencoder(2, beta=3.0, **SMALL).fit(X)
-    twins = codec.pool_keys_ == codec._encode(X[:1])[3]
-    assert twins.sum() == 2
-    before = [codec.sample_codes(X[:1], random_state=seed) for seed in range(30)]
-    codec.pool_shift_[twins] = 1e9
-    after = [codec.sample_codes(X[:1], random_state=seed) for seed in range(30)]
-    np.testing.assert_array_equal(before, after)
+    first, second = np.flatnonzero(codec.pool_keys_ == codec._encode(X[:1])[3])
+    # The other one is another sample of the population, in which this row is as likely.
+    assert share_that_changes(codec, moved(codec, first), X[:1]) == 0
+    assert share_that_changes(codec, moved(codec, second), X[:1]) > 0
 
 
 # Determinism.

@@ -19,7 +19,7 @@ IRIS = load_iris(return_X_y=True)
 DIGITS = load_digits(return_X_y=True)
 SMALL = {"hidden_layer_sizes": (16,), "max_iter": 60, "random_state": 0}
 # Two steps an epoch want more epochs.
-FLOWERS = SMALL | {"n_components": 4, "max_iter": 200}
+FLOWERS = SMALL | {"n_components": 4, "max_iter": 300}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def fitted():
 
 @pytest.mark.parametrize(
     "data, params, accuracy",
-    [(IRIS, {"max_iter": 200}, 0.9), (DIGITS, {}, 0.9)],
+    [(IRIS, {"max_iter": 200}, 0.9), (DIGITS, {"max_iter": 100}, 0.9)],
     ids=["iris", "digits"],
 )
 def test_held_out_classes_are_predicted_from_few_bits(data, params, accuracy):
@@ -210,7 +210,9 @@ def test_models_survive_being_stored(labels, tmp_path):
         lambda s: s["fitted"].update(mean_=np.zeros(3)),
         lambda s: s["fitted"].update(scale_=np.zeros(4)),
         lambda s: s["fitted"].update(n_outputs_=2),
-        lambda s: s["fitted"].update(pool_scale_=np.ones_like(s["fitted"]["pool_scale_"])),
+        lambda s: s["fitted"].update(pool_scale_=s["fitted"]["pool_scale_"][:, :1]),
+        lambda s: s["fitted"].update(mixing_=s["fitted"]["mixing_"] * np.nan),
+        lambda s: s["fitted"].pop("pool_chains_"),
         lambda s: s["fitted"].update(params_=s["fitted"]["params_"][1:]),
         lambda s: s["fitted"].update(hidden_sizes_=np.array([2**50])),
         lambda s: s["fitted"].pop("classes_"),

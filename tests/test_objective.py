@@ -5,7 +5,7 @@ from test_channels import present
 from test_losses import Hyperbolic
 
 from rdlearn._objective import Objective, dense_net
-from rdlearn.channels.echo import EchoChannel
+from rdlearn.channels.diagonal_echo import DiagonalEchoChannel
 from rdlearn.channels.flow import FlowChannel
 from rdlearn.channels.gaussian import GaussianChannel
 from rdlearn.distortions import AbsoluteError, Bernoulli, SquaredError
@@ -14,8 +14,8 @@ from rdlearn.nets.losses import ClassLoss, make_loss
 
 N, D, K, SIDE = 5, 4, 3, 2
 CHANNELS = {
-    "echo": lambda: EchoChannel(K),
-    "echo of 3 terms": lambda: EchoChannel(K, n_terms=3, clip=0.9),
+    "echo": lambda: DiagonalEchoChannel(K),
+    "echo of 3 terms": lambda: DiagonalEchoChannel(K, n_terms=3, clip=0.9),
     "gaussian": lambda: GaussianChannel(K),
     "flow": lambda: FlowChannel(K, 2),
 }

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from reference import naive_pool_noise, philox_4x32
 
-from rdlearn._echo import EchoMixin
-from rdlearn.kernels.echo import pool_noise
+from rdlearn.kernels.echo import FRESH, pool_chain, pool_noise
 from rdlearn.kernels.random import _philox, row_bits, row_keys
 
 FULL = 0xFFFFFFFF
@@ -89,113 +88,88 @@ def test_different_rows_have_different_keys():
 
 
 def pool_of(m, k, seed=0, largest=0.9, dtype=np.float64):
+    """f, sigma, mean, mixing and both chains of a pool."""
     rng = np.random.default_rng(seed)
-    keys = rng.permutation(10 * m)[:m].astype(np.uint64)
-    shift, tails = rng.standard_normal((m, k)), 100 + rng.standard_normal((2, k))
-    scale = rng.uniform(0, largest, (m, k))
-    return shift.astype(dtype), scale.astype(dtype), keys, tails.astype(dtype)
+    shift, scale = rng.standard_normal((m, k)), rng.uniform(0, largest, (m, k))
+    mixing = np.tril(0.1 * rng.standard_normal((k, k)), -1) + np.eye(k)
+    pool = [a.astype(dtype) for a in (shift, scale, rng.standard_normal(k), mixing)]
+    chains = np.empty((2, m, k), dtype=dtype)
+    for chain, step in zip(chains, (-1, 1), strict=True):
+        pool_chain(*pool, np.ones(k, dtype=dtype), step, chain)
+    return [*pool, chains]
 
 
-def draws(pool, keys, words):
-    noise = np.empty((len(keys), pool[0].shape[1]), dtype=pool[0].dtype)
-    pool_noise(*pool, keys, words, noise)
+def draws(pool, own, words):
+    noise = np.empty((len(own), pool[0].shape[1]), dtype=pool[0].dtype)
+    pool_noise(*pool, own, words, noise)
     return noise
 
 
 def words_for(n, seed=1):
-    words = np.random.default_rng(seed).integers(1 << 32, size=(n, 2), dtype=np.uint32)
-    words[: min(n, 3)] = [[0, 0], [FULL, FULL], [FULL, 0]][: min(n, 3)]
+    words = np.random.default_rng(seed).integers(1 << 32, size=(n, 3), dtype=np.uint32)
+    words[: min(n, 3)] = [[0, 0, 0], [FULL, FULL, FULL], [FULL, 0, FULL]][: min(n, 3)]
     return words
 
 
+@pytest.mark.parametrize("step", [-1, 1])
+@pytest.mark.parametrize("m", [2, 5, 40])
+def test_chains_of_a_pool_are_codes_of_codes(m, step):
+    shift, scale, mean, mixing, chains = pool_of(m, 3, seed=m)
+    eps = np.ones(3)
+    for t in range(m)[::step]:
+        eps = mixing @ (shift[t] + scale[t] * eps - mean)
+        np.testing.assert_allclose(chains[(step + 1) // 2][t], eps, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("m", [2, 3, 4, 7, 12, 100, 2000])
-@pytest.mark.parametrize("largest", [0.5, 0.9995])
-def test_noise_from_a_pool_is_the_whole_walk(m, largest):
-    pool = pool_of(m, 3, seed=m, largest=largest)
-    n = 300 if m < 2000 else 40
-    # Members, and rows that the pool does not know.
+def test_noise_from_a_pool_is_its_definition(m):
+    pool, n = pool_of(m, 3, seed=m), 300
     rng = np.random.default_rng(2)
-    known = rng.random(n) < 0.7
-    keys = np.where(known, rng.choice(pool[2], n), np.uint64(1 << 60))
+    own = np.where(rng.random(n) < 0.7, rng.integers(m, size=n), -1)
     words = words_for(n)
-    expected = naive_pool_noise(*pool, keys, words)
-    # Stopping early changes a rest of weight 2**-24, itself made of codes: the difference of two
-    # codes or tails, each within the largest value of any sum.
-    shift, scale, _, tails = pool
-    most = max(np.abs(shift).max() / (1 - scale.max()), np.abs(tails).max())
-    bound = 2.0**-24 * 2 * most + 1e-12 * np.abs(expected).max()
-    assert np.all(np.abs(draws(pool, keys, words) - expected) <= bound)
+    expected = naive_pool_noise(*pool, own, words, FRESH)
+    np.testing.assert_allclose(draws(pool, own, words), expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("m", [2, 3, 7, 100])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_member_of_the_pool_is_not_part_of_its_own_noise(m, dtype):
-    pool = pool_of(m, 2, seed=m, dtype=dtype)
-    words = words_for(40)
+    pool, words = pool_of(m, 2, seed=m, dtype=dtype), words_for(60)
     for place in range(0, m, max(1, m // 8)):
         moved = [array.copy() for array in pool]
-        moved[0][place], moved[1][place] = 1e9, 0.999
-        keys = np.full(40, pool[2][place])
-        np.testing.assert_array_equal(draws(moved, keys, words), draws(pool, keys, words))
-        # All others do hear of it: with no tail and no other value, it is their whole noise.
-        alone = [np.zeros_like(pool[0]), np.ones_like(pool[1]), pool[2], np.zeros_like(pool[3])]
-        alone[0][place] = 1.0
-        others = np.full(40, pool[2][place - 1])
-        assert np.all(draws(alone, others, words) == 1.0)
-        assert np.all(draws(alone, keys, words) == 0.0)
+        moved[0][place], moved[1][place] = 1e6, 0.999
+        for chain, step in zip(moved[4], (-1, 1), strict=True):
+            pool_chain(*moved[:4], np.ones(2, dtype=dtype), step, chain)
+        own = np.full(60, place)
+        np.testing.assert_array_equal(draws(moved, own, words), draws(pool, own, words))
+        # Rows that the pool does not know do hear of it.
+        strangers = np.full(60, -1)
+        assert not np.array_equal(draws(moved, strangers, words), draws(pool, strangers, words))
 
 
-def test_equal_rows_of_the_pool_are_left_out_together():
-    pool = pool_of(9, 2)
-    pool[2][[1, 4, 7]] = pool[2][1]
-    words, keys = words_for(60), np.full(60, pool[2][1])
-    before = draws(pool, keys, words)
-    pool[0][[1, 4, 7]], pool[1][[1, 4, 7]] = -1e9, 0.5
-    np.testing.assert_array_equal(draws(pool, keys, words), before)
-
-
-@pytest.mark.parametrize("m", [2, 3, 7])
-def test_walks_end_in_the_tail_of_the_other_half(m):
-    keys = np.arange(m, dtype=np.uint64)
-    # S = 1 and f = 0: the noise is the tail.
-    tails = np.array([[10.0], [11.0]])
-    pool = np.zeros((m, 1)), np.ones((m, 1)), keys, tails
-    rows = np.append(keys, np.uint64(99))
-    expected = [11.0 if place % 2 == 0 else 10.0 for place in range(m)] + [10.0]
-    for seed in range(10):
-        np.testing.assert_array_equal(draws(pool, rows, words_for(m + 1, seed))[:, 0], expected)
-
-
-class EchoModel(EchoMixin):
-    n_components_, noise_terms = 2, None
-
-    def __init__(self, encoded):
-        keys = np.arange(len(encoded), dtype=np.uint64)
-        vars(self).update(self._learn_noise(encoded, keys))
-
-
-@pytest.mark.parametrize("m", [2, 3, 4, 7, 20])
-def test_a_model_keeps_a_row_out_of_the_tail_of_its_own_noise(m):
-    # S about 0.99: the tail weighs much.
-    encoded = np.random.default_rng(m).standard_normal((m, 4)).astype(np.float32)
-    encoded[:, 2:] += 5.0
-    words = words_for(30)
-    for place in range(m):
-        moved = encoded.copy()
-        moved[place] = [1e3, -1e3, 1.0, -1.0]
-        keys = np.full(30, place, dtype=np.uint64)
-        before, after = (EchoModel(e)._noise(keys, lambda _: words) for e in (encoded, moved))
-        np.testing.assert_array_equal(after, before)
+def test_every_place_of_the_chains_that_has_not_passed_the_row_is_drawn():
+    m, n = 5, 4000
+    # Members leave the noise as it is: it says which place it came from.
+    pool = [np.zeros((m, 1)), np.ones((m, 1)), np.zeros(1), np.eye(1), None]
+    pool[4] = np.arange(2 * m, dtype=float).reshape(2, m, 1)
+    for own, places in ((-1, range(10)), (0, (1, 2, 3, 4)), (3, (4, 5, 6, 7)), (4, (5, 6, 7, 8))):
+        seen, counts = np.unique(draws(pool, np.full(n, own), words_for(n)), return_counts=True)
+        np.testing.assert_array_equal(seen, list(places))
+        # Binomial counts, at five standard errors.
+        share = 1 / len(seen)
+        assert np.all(np.abs(counts - n * share) < 5 * np.sqrt(n * share * (1 - share)))
 
 
 @pytest.mark.parametrize("largest", [0.5, 0.98])
 def test_mean_noise_from_a_pool_is_that_of_a_geometric_sum(largest):
-    shift, scale, keys, _ = pool_of(2000, 1, largest=largest)
-    shift += 1.0
-    pool = shift, scale, keys, np.zeros((2, 1))
+    pool = pool_of(2000, 1, largest=largest)
+    pool[0] += 1.0
+    pool[2][:], pool[3][:] = 0.0, 1.0
+    for chain, step in zip(pool[4], (-1, 1), strict=True):
+        pool_chain(*pool[:4], np.ones(1), step, chain)
     n = 40_000
-    noise = draws(pool, np.full(n, 1 << 60, dtype=np.uint64), words_for(n))
-    expected = shift.mean() / (1 - scale.mean())
-    # Members of one walk differ, and draws share the pool: both of the order 1 / m.
-    slack = 5 * noise.std() / math.sqrt(n) + 10 * expected / 2000
+    noise = draws(pool, np.full(n, -1), words_for(n))
+    expected = pool[0].mean() / (1 - pool[1].mean())
+    # Draws share the pool: beside their own, an error of the order of one pool's mean.
+    slack = 5 * noise.std() / math.sqrt(n) + 5 * noise.std() / math.sqrt(2000)
     assert abs(noise.mean() - expected) < slack

@@ -240,8 +240,8 @@ def test_models_survive_being_stored(params, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda s: s["params"].update(flow="iaf"),
-        lambda s: s["params"].update(flow="maf"),
+        lambda s: s["fitted"].update(flow_="iaf"),
+        lambda s: s["fitted"].update(flow_="maf"),
         lambda s: s["fitted"].update(params_=s["fitted"]["params_"][:-1]),
         lambda s: s["fitted"].update(mean_=np.full(5, np.nan)),
         lambda s: s["fitted"].update(hidden_sizes_=np.array([2**40])),
@@ -285,8 +285,21 @@ IMPOSSIBLE = {
     "n_side_features_": [lambda v: 1, lambda v: -1, lambda v: 0.0],
     "activation_": [lambda v: "sign"],
     "pool_shift_": [lambda v: v * np.nan, lambda v: v[:-1]],
-    "pool_scale_": [lambda v: v * 0 + 1, lambda v: -v, lambda v: v.astype(np.float64)],
-    "pool_tails_": [lambda v: v[:1], lambda v: v + np.inf],
+    "pool_scale_": [lambda v: v[:, :2], lambda v: v + np.inf, lambda v: v.astype(np.float64)],
+    "pool_mean_": [lambda v: v[:2], lambda v: v * np.nan, lambda v: v.astype(np.float64)],
+    "mixing_": [
+        lambda v: v[:2],
+        lambda v: v.ravel(),
+        lambda v: v + np.inf,
+        lambda v: v.astype(int),
+    ],
+    "pool_chains_": [
+        lambda v: v[:1],
+        lambda v: v[:, :-1],
+        lambda v: v + np.inf,
+        lambda v: v.astype(np.float64),
+    ],
+    "log_det_": [lambda v: np.nan, lambda v: -np.inf, lambda v: "0", lambda v: 1],
     "noise_seed_": [lambda v: "seed", lambda v: -1, lambda v: 2**70],
     "distortion_": [lambda v: 3],
     "beta_": [lambda v: "much"],
@@ -322,7 +335,8 @@ def assert_refused(codec, name, change, path):
 
 
 @pytest.mark.parametrize(
-    "name, change", [*flat(IMPOSSIBLE), ("pool_keys_", None), ("noise_seed_", None)]
+    "name, change",
+    [*flat(IMPOSSIBLE), ("pool_keys_", None), ("noise_seed_", None), ("mixing_", None)],
 )
 def test_echo_models_that_contradict_themselves_are_refused(echo, name, change, tmp_path):
     assert_refused(echo, name, change, tmp_path)

@@ -1,133 +1,173 @@
 """Echo noise: the channel whose rate is exact."""
 
-import math
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_expit
+from scipy.linalg import solve_triangular
 
+from rdlearn.channels.gaussian import GaussianChannel
 from rdlearn.kernels.echo import echo_code
 
-__all__ = ["EchoChannel", "truncation_clip"]
+__all__ = ["EchoChannel"]
 
-# Where S starts: more noise collapses codes before they learn, less hides the rate's price.
-INITIAL_SCALE = 0.4
+# Memory of the moments of the code, in batches: long against a batch's chance, short against
+# the time in which the nets change, hence at most this part of the batches so far.
+MEMORY = 100
+PART = 0.25
+# Noise is made as if codes had this much more of it, so that no chain of noise can grow: a floor
+# of the rate of 0.001 nats per component.
+MARGIN = 0.002
 
 
-class EchoChannel:
-    """code = f(x) + S(x) * noise, where the noise has the law of the code itself.
+@dataclass(frozen=True)
+class _State:
+    """What passes from batch to batch: the stored code, and moments of the code."""
 
-    Encoder outputs are (n, 2 k) = (f, b), S = clip * sigmoid(b). The rate, exactly the mutual
-    information when codes and noise share their law, is -E sum_j log S_j(x), in nats
-    (Brekelmans et al. 2019). The noise of a row is the code of the next row in a random cyclic
-    order of the batch, never the row itself.
+    tail: np.ndarray
+    settled: bool
+    n_batches: int
+    mean: np.ndarray
+    scatter: np.ndarray
+    square: np.ndarray
 
-    With `n_terms=None` the last row's noise is a code stored from an earlier batch: no
-    truncation, so the clip only keeps S below 1. With a number, every noise is a sum of at
-    least that many terms over other rows, cut off there, and the clip makes what is cut off
-    smaller than 2**-23 of a code: a floor of the rate of -log(clip) nats per component.
+
+class EchoChannel(GaussianChannel):
+    """code = f(x) + sigma(x) * noise, noise = mixing @ (code of another row - mean).
+
+    Encoder outputs are (n, 2 k) = (f, log sigma). This is echo noise with the matrix
+    S(x) = diag(sigma(x)) @ mixing, so that the rate, exactly the mutual information, is
+    -E log |det S(x)| = -E sum_j log sigma_j(x) - log |det mixing|, in nats (Brekelmans et al.
+    2019, who take S diagonal). The mixing is the inverse of the Cholesky factor of the code's
+    covariance: noise is white, as a Gaussian channel's is, in place of being largest where codes
+    are, and the rate is that of a Gaussian channel under the best of Gaussian priors, without
+    either of the two being assumed Gaussian.
+
+    The noise of a row comes from the next row in a random cyclic order of the batch, never the
+    row itself, and that of the last row from a code stored from an earlier batch. Its mean and
+    covariance are the same whatever the nets do, so the gradient takes it as given, and moves
+    the rate by what moves mean and covariance of the code.
 
     Parameters
     ----------
     n_components : int
-    n_terms : int, default=None
-    clip : float, default=None
-        Largest S; None means 0.9995, or what `truncation_clip` says of `n_terms`.
+    log_det : float, default=0.0
+        log |det mixing| where `code` is asked for rates.
     """
 
-    n_parameters = 0
-
-    def __init__(self, n_components, n_terms=None, clip=None):
-        self.n_components = n_components
-        self.n_outputs = 2 * n_components
-        self.n_terms = n_terms
-        # Rows that a batch must have: a noise of so many terms, none of them the row itself.
-        self.min_rows = 1 if n_terms is None else n_terms + 1
-        if clip is None:
-            clip = 0.9995 if n_terms is None else truncation_clip(n_terms)
-        self.log_clip = math.log(clip)
-
-    def init(self, rng, params, last):
-        """Set the encoder's last layer so that S is about 0.4 everywhere."""
-        k = self.n_components
-        ratio = INITIAL_SCALE / math.exp(self.log_clip)
-        ratio = min(ratio, 0.5)
-        # The scale of f is free, but a small one is learned faster than a large one.
-        last["weights"][:, :k] *= 0.3
-        last["weights"][:, k:] *= 0.1
-        last["bias"][k:] = math.log(ratio / (1 - ratio))
+    def __init__(self, n_components, log_det=0.0):
+        super().__init__(n_components)
+        self.log_det = log_det
 
     def draw(self, rng, n):
-        """The order of n rows, with rows named again at its end where chains are cut off."""
-        order = rng.permutation(n)
-        return order if self.n_terms is None else np.concatenate([order, order[: self.n_terms]])
+        """The order of n rows."""
+        return rng.permutation(n)
 
-    def start(self, dtype):
-        """The stored code before any batch: none."""
-        return np.zeros(self.n_components, dtype=dtype)
+    def start(self, dtype, state=None, settled=True):
+        """The state at the start of an epoch: no stored code, since it may contain any row."""
+        k = self.n_components
+        tail = np.zeros(k, dtype=dtype)
+        if state is not None:
+            return replace(state, tail=tail, settled=settled)
+        return _State(tail, settled, 0, np.zeros(k), np.zeros((k, k)), np.zeros(k))
 
-    def forward(self, params, encoded, draw, tail, work):
-        """Code (n, k), rate (n,) in nats, and what `backward` needs.
+    def keep(self, code, cache, state):
+        """The state after a batch: its moments, and the code with the longest chain behind it."""
+        order, moments = cache[0], cache[1]
+        return replace(moments, tail=code[order[0]].copy())
 
-        Parameters
-        ----------
-        params : empty
-        encoded : ndarray of shape (n, 2 k)
-        draw : ndarray of int
-            What `draw` returned for n rows.
-        tail : ndarray of shape (k,)
-            Stored code that ends the chain.
-        work : Workspace
-        """
-        n, k, m = len(encoded), self.n_components, len(draw)
-        code = work.empty("code", (n, k), encoded.dtype)
-        rate = work.empty("rate", (n,), encoded.dtype)
-        scale = work.empty("echo scale", (m, k), encoded.dtype)
-        noise = work.empty("echo noise", (m, k), encoded.dtype)
-        work.ops.echo_forward(encoded, draw, tail, self.log_clip, code, scale, noise, rate)
-        return code, rate, (draw, scale, noise)
+    def forward(self, params, encoded, draw, state, work):
+        """Code (n, k), rate (n,) in nats, and what `backward` needs."""
+        n, k = len(encoded), self.n_components
+        f, sigma = encoded[:, :k], np.exp(encoded[:, k:])
+        moments, square = _moments(state, f, sigma)
+        mixing, log_det, deviation = _mix(moments.scatter, square)
+        kind = encoded.dtype
+        mean, mixing = moments.mean.astype(kind), mixing.astype(kind)
+        # Precision of a prior of unit variances and the code's correlations: the scale of the
+        # code is free, and is held where the nets start. Until the price has settled, without
+        # correlations, or codes would save rate by saying the same thing several times.
+        precision = (mixing.T @ mixing) * np.outer(deviation, deviation).astype(kind)
+        if not state.settled:
+            precision = np.eye(k, dtype=kind)
+        code = work.empty("code", (n, k), kind)
+        noise = work.empty("noise", (n, k), kind)
+        sigma = work.empty("sigma", (n, k), kind)
+        rate = work.empty("rate", (n,), kind)
+        work.ops.echo_chain(encoded, draw, state.tail, mean, mixing, code, sigma, noise, rate)
+        rate -= kind.type(log_det)
+        return code, rate, (draw, moments, f - mean, precision, sigma, noise)
 
     def backward(self, params, grads, grad_code, grad_rate, cache, work):
-        """Gradient (n, 2 k) by the encoder outputs; the tail counts as a constant.
-
-        grad_rate is one number, the gradient by the rate of every row.
-        """
-        order, scale, noise = cache
+        """Gradient by the encoder outputs; grad_rate is one number for all rows."""
+        _, _, centred, precision, sigma, noise = cache
         out = work.empty("channel gradient", (len(grad_code), self.n_outputs), grad_code.dtype)
-        work.ops.echo_backward(grad_code, grad_rate, order, self.log_clip, scale, noise, out)
+        pull = centred @ precision
+        curvature = np.ascontiguousarray(np.diag(precision))
+        work.ops.gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, noise, out)
         return out
+
+    def louder(self, last, by, encoded):
+        """Raise log sigma by `by`, for all rows, in the encoder's last layer."""
+        last["bias"][self.n_components :] += by
+
+    def split(self, encoded):
+        """f and log sigma (n, k) of encoder outputs."""
+        return encoded[:, : self.n_components], encoded[:, self.n_components :]
+
+    def mix(self, shift, scale):
+        """Mean, mixing and its log-determinant for a population of codes (m, k)."""
+        shift, scale = shift.astype(np.float64), scale.astype(np.float64)
+        mean = shift.mean(axis=0)
+        return mean, *_mix(_scatter(shift, mean), _square(scale))[:2]
+
+    def typical_noise(self, shift, scale, sign):
+        """Some noise (k,) of the right size: white, each component `sign` deviations off."""
+        return np.full(self.n_components, sign, dtype=np.float32)
 
     def code(self, params, encoded, noise, work):
         """Code (n, k) and rate (n,) in nats under given noise (n, k)."""
         code = np.empty(noise.shape, dtype=encoded.dtype)
         rate = np.empty(len(encoded), dtype=encoded.dtype)
-        echo_code(encoded, noise, self.log_clip, code, rate)
-        return code, rate
-
-    def scale(self, encoded):
-        """S (n, k) of encoder outputs."""
-        b = encoded[:, self.n_components :].astype(np.float64)
-        return np.exp(self.log_clip + log_expit(b)).astype(encoded.dtype)
-
-    def louder(self, last, by, encoded):
-        """Raise the log-odds of S by `by`, for all rows, in the encoder's last layer."""
-        last["bias"][self.n_components :] += by
-
-    def keep(self, code, draw, tail):
-        """What the next batch's chain ends in: the code with the longest chain behind it."""
-        return code[draw[0]].copy() if self.n_terms is None else tail
+        echo_code(*self.split(encoded), noise, code, rate)
+        return code, rate - encoded.dtype.type(self.log_det)
 
 
-def truncation_clip(n_terms):
-    """The largest r with r**n / (1 - r) <= 2**-23: what a sum of n terms leaves out.
+def _scatter(f, mean):
+    centred = f - mean
+    return centred.T @ centred / len(f)
 
-    Examples
-    --------
-    >>> round(-math.log(truncation_clip(99)), 3)
-    0.179
+
+def _square(sigma):
+    return np.mean(sigma * sigma, axis=0)
+
+
+def _moments(state, f, sigma):
+    """The moments with a batch taken in, and mean sigma**2 that the mixing must withstand.
+
+    That is the batch's own where it exceeds the memory: mixing @ diag(square) @ mixing.T is
+    then below 1 in every direction, and what a chain carries on shrinks.
     """
-    low, high = 0.0, 1.0 - 1e-12
-    for _ in range(100):
-        middle = (low + high) / 2
-        fits = n_terms * math.log(middle) - math.log1p(-middle) <= -23 * math.log(2)
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+    f, sigma = f.astype(np.float64), sigma.astype(np.float64)
+    part = 1 / min(MEMORY, 1 + PART * state.n_batches)
+    mean = state.mean + part * (f.mean(axis=0) - state.mean)
+    scatter = state.scatter + part * (_scatter(f, mean) - state.scatter)
+    batch = _square(sigma)
+    square = state.square + part * (batch - state.square)
+    moments = _State(state.tail, state.settled, state.n_batches + 1, mean, scatter, square)
+    return moments, np.maximum(square, batch)
+
+
+def _mix(scatter, square):
+    """Inverse Cholesky factor of the code's covariance, its log-determinant, and deviations.
+
+    White noise adds `square` to the variances of f.
+    """
+    covariance = scatter.copy()
+    diagonal = np.einsum("ii->i", covariance)
+    diagonal += (1 + MARGIN) * square + np.finfo(np.float64).tiny
+    if not np.isfinite(covariance).all():
+        # The loop finds a lost fit by its losses.
+        return np.full_like(covariance, np.nan), np.nan, np.full(len(covariance), np.nan)
+    factor = np.linalg.cholesky(covariance)
+    mixing = solve_triangular(factor, np.eye(len(factor)), lower=True)
+    return mixing, -float(np.log(np.diag(factor)).sum()), np.sqrt(diagonal)

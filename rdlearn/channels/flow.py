@@ -57,9 +57,9 @@ class FlowChannel(GaussianChannel):
             views[-1]["weights"] *= 0.1
             views[-1]["bias"][self.n_components :] = INITIAL_GATE
 
-    def forward(self, params, encoded, draw, tail, work):
+    def forward(self, params, encoded, draw, state, work):
         """Code (n, k), rate (n,) in nats, and what `backward` needs."""
-        z, rate, base = super().forward(params, encoded, draw, tail, work)
+        z, rate, base = super().forward(params, encoded, draw, state, work)
         n, k = z.shape
         caches = []
         for number, (step, views) in enumerate(self._split(params)):

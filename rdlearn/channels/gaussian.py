@@ -38,15 +38,15 @@ class GaussianChannel:
         """Standard normal noise (n, k), float32."""
         return rng.standard_normal((n, self.n_components), dtype=np.float32)
 
-    def start(self, dtype):
-        """No code is stored between batches."""
+    def start(self, dtype, state=None, settled=True):
+        """Nothing passes from batch to batch."""
         return None
 
-    def keep(self, code, draw, tail):
-        """No code is stored between batches."""
+    def keep(self, code, cache, state):
+        """Nothing passes from batch to batch."""
         return None
 
-    def forward(self, params, encoded, draw, tail, work):
+    def forward(self, params, encoded, draw, state, work):
         """Code (n, k), rate (n,) in nats, and what `backward` needs."""
         shape = (len(encoded), self.n_components)
         code = work.empty("code", shape, encoded.dtype)
@@ -73,6 +73,9 @@ class GaussianChannel:
     def backward(self, params, grads, grad_code, grad_rate, cache, work):
         """Gradient by the encoder outputs; grad_rate is one number for all rows."""
         encoded, draw, sigma = cache
+        k = self.n_components
+        pull = np.zeros_like(sigma) if self.sampled else encoded[:, :k]
+        curvature = np.full(k, 0.0 if self.sampled else 1.0, dtype=sigma.dtype)
         out = work.empty("channel gradient", (len(grad_code), self.n_outputs), grad_code.dtype)
-        work.ops.gaussian_backward(grad_code, grad_rate, encoded, draw, self.sampled, sigma, out)
+        work.ops.gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, draw, out)
         return out

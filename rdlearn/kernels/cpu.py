@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rdlearn.kernels.echo import echo_backward, echo_forward
+from rdlearn.kernels.echo import echo_backward, echo_chain, echo_forward
 from rdlearn.kernels.elementwise import activation_gradient, adam_step, bias_activation
 from rdlearn.kernels.flow import gate_backward, gate_forward
 from rdlearn.kernels.gaussian import gaussian_backward, gaussian_forward
@@ -15,6 +15,7 @@ __all__ = [
     "bias_activation",
     "cross_entropy",
     "echo_backward",
+    "echo_chain",
     "echo_forward",
     "empty",
     "gate_backward",

@@ -1,7 +1,8 @@
 """Echo noise as one pass along a random order of the batch.
 
 z_i = f_i + S_i eps_i with eps_i = z_next: the noise of a row is the code of the next one in the
-order, and the chain ends in a code stored from an earlier batch. S = clip * sigmoid(b).
+order, and the chain ends in a code stored from an earlier batch. S is diagonal, clip * sigmoid(b),
+in `echo_forward`; in `echo_chain` it is diag(sigma) @ mixing.
 
 Source: Brekelmans et al., "Exact rate-distortion in autoencoders via echo noise", NeurIPS 2019;
 the closed chain is the project's own.
@@ -14,10 +15,19 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["echo_backward", "echo_code", "echo_forward", "pool_noise"]
+__all__ = [
+    "echo_backward",
+    "echo_chain",
+    "echo_code",
+    "echo_forward",
+    "pool_chain",
+    "pool_noise",
+]
 
-# What is left of a code in a noise it must not be in: float32 rounding.
-NEGLIGIBLE = 2.0**-24
+
+# Codes drawn afresh for each noise, before it goes on along a chain of the pool: places of one
+# chain depend on each other.
+FRESH = 8
 
 
 @njit(inline="always")
@@ -77,56 +87,94 @@ def echo_backward(grad_code, grad_rate, order, log_clip, scale, noise, grad_enco
 
 
 @njit(**JIT)
-def echo_code(encoded, noise, log_clip, code, rate):
-    """Codes f + S * noise (n, k) and rates (n,) in nats, noise being given."""
+def echo_chain(encoded, order, tail, mean, mixing, code, sigma, noise, rate):
+    """Codes, sigmas, noise (n, k), rates -sum log sigma (n,); outputs (n, 2 k) = (f, log sigma).
+
+    The noise of a row is mixing @ (code - mean) of the next row in `order`, and of the last row
+    of the stored code `tail`; mixing (k, k) is lower triangular.
+    """
     n, k = code.shape
-    for i in range(n):
-        row_rate = 0.0
-        for c in range(k):
-            log_s = _log_scale(encoded[i, k + c], log_clip)
-            code[i, c] = encoded[i, c] + math.exp(log_s) * noise[i, c]
-            row_rate -= log_s
-        rate[i] = row_rate
+    last = tail
+    for t in range(n - 1, -1, -1):
+        i = order[t]
+        total = 0.0
+        for a in range(k):
+            eps = 0.0
+            for b in range(a + 1):
+                eps += mixing[a, b] * (last[b] - mean[b])
+            s = math.exp(encoded[i, k + a])
+            noise[i, a] = eps
+            sigma[i, a] = s
+            code[i, a] = encoded[i, a] + s * eps
+            total -= encoded[i, k + a]
+        rate[i] = total
+        last = code[i]
 
 
 @njit(**JIT)
-def pool_noise(shift, scale, pool_keys, tails, keys, bits, noise):
-    """Noise (n, k) for rows of keys (n,), drawn from a pool of (f, S): shift, scale (m, k).
+def echo_code(shift, log_scale, noise, code, rate):
+    """Codes shift + exp(log_scale) * noise (n, k) and rates -sum log_scale (n,) in nats."""
+    n, k = code.shape
+    for i in range(n):
+        total = 0.0
+        for c in range(k):
+            code[i, c] = shift[i, c] + math.exp(log_scale[i, c]) * noise[i, c]
+            total -= log_scale[i, c]
+        rate[i] = total
 
-    Each row walks through the pool from a random start by a random stride, bits (n, 2) of
-    uint32, leaves out the member that it is itself (the one of its own key), and ends where the
-    rest is negligible, or in one of tails (2, k): that without the half of the pool it is in.
+
+@njit(**JIT)
+def pool_chain(shift, scale, mean, mixing, start, step, noise):
+    """Noise (m, k) that the codes of a pool (m, k) make, in a chain along the pool.
+
+    Where `step` is -1, the code of member t is made of the noise of t + 1, so noise[t] contains
+    members t to the last; where it is 1, the first to t. `start` (k,) is the noise before.
+    """
+    m, k = shift.shape
+    code = np.empty(k)
+    last = start
+    for place in range(m):
+        t = place if step == 1 else m - 1 - place
+        for a in range(k):
+            code[a] = shift[t, a] + scale[t, a] * last[a] - mean[a]
+        for a in range(k):
+            eps = 0.0
+            for b in range(a + 1):
+                eps += mixing[a, b] * code[b]
+            noise[t, a] = eps
+        last = noise[t]
+
+
+@njit(**JIT)
+def pool_noise(shift, scale, mean, mixing, chains, own, bits, noise):
+    """Noise (n, k) for new rows from a pool (m, k) and its two chains (2, m, k).
+
+    A random place of the chains gives a noise, and FRESH members, by a random stride from a
+    random start, give the codes that are put before it. `own` (n,) is the place of the row itself
+    in the pool, or -1: it is not taken, nor is a place whose chain has passed it. bits (n, 3) of
+    uint32.
     """
     n, k = noise.shape
-    m = len(pool_keys)
-    weight = np.empty(k)
-    total = np.empty(k)
+    m = len(shift)
+    code = np.empty(k)
     for i in range(n):
-        place = np.int64(bits[i, 0]) % m
-        stride = 1 + np.int64(bits[i, 1]) % (m - 1)
-        while _gcd(stride, m) != 1:
-            stride = stride % (m - 1) + 1
-        weight[:] = 1.0
-        total[:] = 0.0
-        tail = 0
-        for step in range(m):
-            if step % 8 == 7 and weight.max() <= NEGLIGIBLE:
-                break
-            if pool_keys[place] == keys[i]:
-                tail = 1 - place % 2
-            else:
-                for c in range(k):
-                    total[c] += weight[c] * shift[place, c]
-                    weight[c] *= scale[place, c]
-            place += stride
-            if place >= m:
-                place -= m
-        for c in range(k):
-            noise[i, c] = total[c] + weight[c] * tails[tail, c]
-
-
-@njit(inline="always")
-def _gcd(a, b):
-    while b:
-        a, b = b, a % b
-    return a
+        place = np.int64(bits[i, 0])
+        if own[i] < 0:
+            chain, place = place % (2 * m) // m, place % m
+        else:
+            # chains[0] runs down from the last member, chains[1] up from the first.
+            place %= m - 1
+            chain = 1 if place < own[i] else 0
+            place += chain == 0
+        noise[i] = chains[chain, place]
+        member, stride = np.int64(bits[i, 1]) % m, 1 + np.int64(bits[i, 2]) % (m - 1)
+        for _ in range(FRESH):
+            if member != own[i]:
+                for a in range(k):
+                    code[a] = shift[member, a] + scale[member, a] * noise[i, a] - mean[a]
+                for a in range(k):
+                    eps = 0.0
+                    for b in range(a + 1):
+                        eps += mixing[a, b] * code[b]
+                    noise[i, a] = eps
+            member = (member + stride) % m

@@ -33,15 +33,16 @@ def gaussian_forward(encoded, noise, sampled, code, sigma, rate):
 
 
 @njit(**JIT)
-def gaussian_backward(grad_code, grad_rate, encoded, noise, sampled, sigma, grad_encoded):
-    """Fills the first 2 k columns of grad_encoded; grad_rate is one number for all rows."""
+def gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, noise, grad_encoded):
+    """Fills the first 2 k columns of grad_encoded; grad_rate is one number for all rows.
+
+    The rate is sum of pull * mu + (curvature * sigma**2) / 2 - log sigma, to first order in mu:
+    pull (n, k) and curvature (k,) are 0 where it is that of a sampled code.
+    """
     n, k = grad_code.shape
     for i in range(n):
         for c in range(k):
             s, g = sigma[i, c], grad_code[i, c]
-            by_mu, by_log_sigma = g, g * noise[i, c] * s - grad_rate
-            if not sampled:
-                by_mu += grad_rate * encoded[i, c]
-                by_log_sigma += grad_rate * s * s
-            grad_encoded[i, c] = by_mu
-            grad_encoded[i, k + c] = by_log_sigma
+            grad_encoded[i, c] = g + grad_rate * pull[i, c]
+            by_rate = curvature[c] * s * s - 1.0
+            grad_encoded[i, k + c] = g * noise[i, c] * s + grad_rate * by_rate
