@@ -22,7 +22,7 @@ LAST_RATE = 0.02
 PRICE_WARM_UP = 0.5
 # Control of beta towards a target: when it starts, how far log beta can go in all and in a step,
 # the memories of the values it sees, and how many steps it looks ahead.
-CONTROL_FROM, TRAVEL, GAIN, FAST, SLOW, AHEAD = 0.05, 40.0, 0.03, 0.1, 0.025, 60
+CONTROL_FROM, TRAVEL, GAIN, FAST, SLOW, AHEAD = 0.05, 40.0, 0.03, 0.1, 0.025, 120
 # A target rate is approached from this many times more, for the reason that prices start low.
 FINER = 2.0
 # Aim inside the window below the target.

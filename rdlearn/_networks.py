@@ -188,7 +188,14 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 f"warm_start=True cannot change {what} of the fitted model; set warm_start=False "
                 "to start over."
             )
-        params = self.params_.copy() if again else objective.init(rng)
+        try:
+            params = self.params_.copy() if again else objective.init(rng)
+        except MemoryError:
+            raise MemoryError(
+                f"The nets of hidden_layer_sizes={self.hidden_layer_sizes!r} and n_components="
+                f"{self.n_components} would have {objective.n_parameters:,} parameters, which "
+                "memory has no room for; make them smaller."
+            ) from None
         x = self._inputs(X)
         train, validation = self._split(Batches(x, target, side, redraw), rng)
         schedule = Schedule(

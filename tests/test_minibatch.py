@@ -86,6 +86,13 @@ def test_unusable_parameters_name_value_and_remedy(params, words):
     assert not [name for name in vars(codec) if name.endswith("_")]
 
 
+def test_nets_too_large_for_memory_are_named():
+    codec = echo(hidden_layer_sizes=(10**7, 10**7))
+    with pytest.raises(MemoryError, match=r"hidden_layer_sizes=\(10000000, 10000000\).*smaller"):
+        codec.fit(table())
+    assert not [name for name in vars(codec) if name.endswith("_")]
+
+
 def test_hamming_is_refused_on_bits_too():
     with pytest.raises(ValueError, match="hamming.*use distortion='bernoulli'"):
         echo(distortion="hamming").fit(np.sign(table()) > 0)
