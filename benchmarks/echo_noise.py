@@ -7,13 +7,15 @@ may be diag(sigma(x)) times a matrix that makes the noise white, which is the de
 
 - floor: the least rate of a component, in nats, and the cost of a batch of 100;
 - law: codes z and noise eps of f ~ N(0, 1), constant S, batches of 100, 20,000 independent draws:
-  Var(eps) (1 - S**2), which must be 1, and the Kolmogorov-Smirnov distance of z and eps with its
-  p-value. A chain cut off at an S beyond its clip shows what the clip is for;
+  Var(eps) as a part of what it must be, and the Kolmogorov-Smirnov distance of z (as mixed into
+  noise) and eps with its p-value. A chain cut off at an S beyond its clip shows what the clip is
+  for;
 - objective: rate / beta + distortion on Omniglot test images at equal steps.
 """
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 from _report import options, report
@@ -30,6 +32,8 @@ TERMS = (None, 25, 50, 99)
 WHITE = "white, stored code"
 DRAWS = 20_000
 BATCH = 100
+# The row whose noise is looked at, by its place in the order of the last batch.
+MIDDLE = BATCH // 2
 EPOCHS = 60
 
 
@@ -52,7 +56,8 @@ def main():
         rows.append(floor(label(terms), channel, -channel.log_clip))
     report("echo_noise_floor", rows, args, "batch 100, 32 components")
     scales = (0.5, 0.9, 0.9995) if args.quick else (0.3, 0.5, 0.8, 0.9, 0.95, 0.99, 0.9995)
-    rows = [law(terms, s) for terms in (None, 99) for s in scales]
+    rows = [white_law(s) for s in ((0.5, 0.9) if args.quick else (*scales[:-1], 0.999))]
+    rows += [law(terms, s) for terms in (None, 99) for s in scales]
     report("echo_noise_law", rows, args, f"{DRAWS} independent draws, f ~ N(0, 1)")
     forms = {WHITE: (EchoAutoencoder, None)}
     for terms in TERMS:
@@ -94,17 +99,45 @@ def law(n_terms, s):
         code, _, cache = channel.forward(None, encoded, draw, tail, work)
         tail = channel.keep(code, cache, tail)
     order, _, noise = cache
-    half = DRAWS // 2
-    # The row in the middle of the last batch; halves, since z contains eps.
-    place = BATCH // 2
-    z, eps = code[order[place]], noise[place]
-    distance = stats.ks_2samp(z[:half], eps[half:])
     clip = 0.9995 if n_terms is None else truncation_clip(n_terms)
+    z, eps = code[order[MIDDLE]], noise[MIDDLE]
+    return compare(label(n_terms), s, s > clip, z, eps, 1 / (1 - s * s))
+
+
+def white_law(s):
+    """Chains of their own, each with the moments that it has seen; S of a code of variance 1."""
+    channel, rng = EchoChannel(1), np.random.default_rng(1)
+    # sigma relative to f of variance 1, where the margin takes part.
+    square = 1 / (1 / s**2 - 1 - MARGIN)
+    known = replace(
+        channel.start(np.float64), scatter=np.eye(1), square=np.full(1, square), n_batches=10**6
+    )
+    work = Workspace()
+    batches = 2 + math.ceil(7 / -math.log(s) / BATCH)
+    encoded = np.full((BATCH, 2), 0.5 * math.log(square))
+    z, eps = np.empty(DRAWS), np.empty(DRAWS)
+    for chain in range(DRAWS):
+        state = known
+        for _ in range(batches):
+            encoded[:, 0] = rng.standard_normal(BATCH)
+            draw = channel.draw(rng, BATCH)
+            code, _, cache = channel.forward(None, encoded, draw, state, work)
+            state = channel.keep(code, cache, state)
+        row = draw[MIDDLE]
+        deviation = math.sqrt(state.scatter[0, 0] + (1 + MARGIN) * state.square[0])
+        z[chain], eps[chain] = (code[row, 0] - state.mean[0]) / deviation, cache[-1][row, 0]
+    return compare(WHITE, s, False, z, eps, 1 / (1 + MARGIN * square))
+
+
+def compare(name, s, beyond_clip, z, eps, variance):
+    # Halves, since z contains eps.
+    half = DRAWS // 2
+    distance = stats.ks_2samp(z[:half], eps[half:])
     return {
-        "chain": label(n_terms),
+        "chain": name,
         "S": s,
-        "beyond_clip": s > clip,
-        "variance_of_noise": float(eps.var() * (1 - s * s)),
+        "beyond_clip": beyond_clip,
+        "variance_of_noise": float(eps.var() / variance),
         "standard_error": math.sqrt(2 / DRAWS),
         "ks_distance": float(distance.statistic),
         "p_value": float(distance.pvalue),
