@@ -1,5 +1,5 @@
 """
-What does a digit look like at 5, 12 or 27 bits?
+What does a digit look like at 5, 12 or 26 bits?
 ================================================
 
 An EchoAutoencoder learns a code of handwritten digits at several prices of distortion. Its rate
