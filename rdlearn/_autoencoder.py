@@ -3,15 +3,15 @@
 import numpy as np
 from scipy.optimize import brentq
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from rdlearn._minibatch import AIM
-from rdlearn._networks import NetworkMixin
+from rdlearn._networks import NetworkMixin, keys_of
 from rdlearn._sklearn import StrOptions, with_callbacks
 from rdlearn._training import warn
 from rdlearn.base import BaseCodec
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
+from rdlearn.kernels.random import row_bits
 from rdlearn.nets.losses import make_loss
 
 __all__ = ["Autoencoder"]
@@ -62,6 +62,22 @@ class Autoencoder(NetworkMixin, BaseCodec):
         with self._calling_back(y):
             return super().fit(X, y, side_information=side_information)
 
+    def _check_input(self, X):
+        return self._bits(super()._check_input(X))
+
+    def _describe_residual(self, X, **inputs):
+        super()._describe_residual(self._bits(X), **inputs)
+
+    def _bits(self, X):
+        """The values, or where `binarize` asks for bits, bits drawn by the contents of each row."""
+        if self.binarize is None:
+            return X
+        self.distortion_.check(X, getattr(self, "feature_names_in_", None))
+        words = np.empty(X.shape, dtype=np.uint32)
+        row_bits(keys_of(X.astype(np.float32)), np.uint64(0), np.uint64(0), words)
+        # Bits stay what they are.
+        return (words < X * 2.0**32).astype(X.dtype)
+
     def _decoder_inputs(self, n_samples, side_information=None):
         if side_information is None:
             return {}
@@ -92,9 +108,10 @@ class Autoencoder(NetworkMixin, BaseCodec):
             goals["target_rate"] = bits_to_nats(self.target_rate)
         if self.target_distortion is not None:
             goals["target_loss"] = self.target_distortion
-        self._train(X, loss.target(X / units), X.shape[1], side, redraw, **goals)
+        schedule = self._train(X, loss.target(X / units), X.shape[1], side, redraw, **goals)
         if goals:
-            self._meet_target(X, {} if side is None else {"side_information": side_information})
+            inputs = {} if side is None else {"side_information": side_information}
+            self._meet_target(self._bits(X), inputs, schedule.interrupted)
         self._callbacks.end(self._fitted_attributes)
 
     def _fitted_attributes(self):
@@ -109,7 +126,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
 
     # Targets.
 
-    def _meet_target(self, X, inputs):
+    def _meet_target(self, X, inputs, interrupted):
         """Turn the noise up or down a little, until the target is met from below."""
         by_rate = self.target_rate is not None
         name = "target_rate" if by_rate else "target_distortion"
@@ -133,6 +150,9 @@ class Autoencoder(NetworkMixin, BaseCodec):
         miss(best)
         end = f"this fit of {self.n_iter_} epochs"
         if not REACH * target <= turned[best] <= target:
+            if interrupted:
+                warn(f"{name}={target:g} is not met: {turned[best]:.4g}.", ConvergenceWarning)
+                return
             low, high = sorted((turned[-LOUDEST], turned[LOUDEST]))
             unit = "bits per sample" if by_rate else "per sample"
             raise ValueError(
@@ -164,24 +184,6 @@ class Autoencoder(NetworkMixin, BaseCodec):
             rate pays for; `sample_codes` draws what the rate describes.
         """
         return self._mean_code(self._check_input(X))
-
-    def sample_codes(self, X, random_state=None):
-        """Codes with their noise: what the rate is the information of.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components), dtype of X
-        """
-        X = self._check_input(X)
-        generator = check_random_state(random_state)
-        keys = generator.randint(0, 2**63 - 1, size=len(X), dtype=np.int64).astype(np.uint64)
-        code, _ = next(self._draw_codes(X, 1, keys))
-        return code.astype(X.dtype)
 
     def inverse_transform(self, Z, *, side_information=None):
         """Reconstruction of codes.

@@ -22,6 +22,8 @@ N_BETAS = 9
 DRAWN_ROWS = {"squared_error": 50_000, "hamming": 2_000}
 # Rows that the prices are derived from.
 GRID_ROWS = 1_000
+# Steps of a net's fit: epochs are fewer on long tables, but at least so many.
+NET_STEPS, NET_EPOCHS = 5_000, 20
 FORMATS = {
     "codec": "{}",
     "beta": "{:.4g}",
@@ -70,6 +72,11 @@ def run_curve(args, make_codec, progress):
         )
         # A codec that starts from the fit before needs all prices in one call.
         warm = "warm_start" in codec.get_params()
+        if warm:
+            steps = -(-len(X) * (args.cv - 1) // (args.cv * 100))
+            epochs = max(NET_EPOCHS, min(codec.max_iter, -(-NET_STEPS // steps)))
+            codec.set_params(max_iter=epochs)
+            progress.note(f"{name}: nets are fitted for {epochs} epochs.")
         for done, part in enumerate([betas] if warm else [[beta] for beta in sorted(betas)]):
             label = ", ".join(f"{beta:.4g}" for beta in part)
             step = f"curve {number + 1} of {len(todo)} ({name}), beta = {label}"

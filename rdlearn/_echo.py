@@ -70,8 +70,9 @@ class EchoMixin:
                 f"The noise of a row is made of other rows, but X has {len(X)}; pass 2 or more."
             )
         _, _, encoded, keys = self._encode(X)
-        # By key, which is as good as at random: tables are often sorted by what they hold.
-        pool = np.argsort(keys, kind="stable")[: self._pool_rows]
+        # In random order: tables are often sorted, and runs of equal rows make noise grow.
+        pool = np.random.Generator(np.random.Philox(self.noise_seed_)).permutation(len(X))
+        pool = pool[: self._pool_rows]
         vars(self).update(self._learn_noise(encoded[pool], keys[pool]))
         return self
 
@@ -115,17 +116,16 @@ class EchoMixin:
 class EchoAutoencoder(EchoMixin, Autoencoder):
     r"""Autoencoder with echo noise, whose rate is the exact information in its code.
 
-    The code is :math:`z = f(x) + S(x) \epsilon`, and the noise is made of the codes of other
-    rows, :math:`\epsilon = \sum_k \bigl( \prod_{l<k} S(x_l) \bigr) f(x_k)`, so that code and noise
-    have one law and
+    The code is :math:`z = f(x) + \mathrm{diag}(\sigma(x)) \epsilon`, and the noise is the code
+    :math:`z'` of another row, with noise of its own, centred and made white:
+    :math:`\epsilon = M (z' - m)`. So :math:`\epsilon` has the law of :math:`M (z - m)`, and
 
     .. math::
 
-        I(X; Z) = -E \ln |\det S(x)|
+        I(X; Z) = -E \sum_j \ln \sigma_j(x) - \ln |\det M|
 
-    exactly, with no assumption on the law of the code. :math:`S(x) = \mathrm{diag}(\sigma(x)) M`
-    with the M that makes the noise white. Encoder and decoder are dense nets, trained by Adam on
-    ``rate[nats] + beta * distortion``.
+    exactly, with no assumption on that law. Encoder and decoder are dense nets, trained by Adam
+    on ``rate[nats] + beta * distortion``.
 
     The rate is a statement about the population that the rows are drawn from: on n stored rows,
     no code carries more than ln n nats about which of them it was.
@@ -150,15 +150,16 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
     batch_size : int or "auto", default="auto"
         Rows of a minibatch; "auto" is min(100, n_samples).
     max_iter : int, default=200
-        Epochs. The schedules of the learning rate and of the price, which grows from nothing
-        over the first half of the steps, are laid out over all of them.
+        Epochs. The schedules of the learning rate and of the price of the rate, which in a fresh
+        fit grows from nothing over the first half of the steps, are laid out over all of them.
     noise_terms : int, default=None
         None ends the noise of a batch in a code stored from an earlier batch, and makes it white:
         no floor of the rate but 0.001 nats per component. A number takes a diagonal S and cuts
         every noise off after that many terms, as published; the clip of S that this needs is a
         floor of the rate, 0.18 nats per component at 99 terms.
     n_draws : int, default=4
-        Draws of the noise that distortions and scores are a mean over.
+        Draws of the noise that distortions and scores are a mean over. They depend on the model
+        and on what is in a row: equal rows share them, and want more of them.
     shuffle : bool, default=True
         Whether rows are shuffled in each epoch.
     early_stopping : bool, default=False
@@ -169,7 +170,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         In nats.
     n_iter_no_change : int, default=10
     warm_start : bool, default=False
-        Whether `fit` starts from the parameters of the last fit.
+        Whether `fit` starts from the parameters of the last fit, and a target's search from its
+        `beta_`.
     target_rate : float, default=None
         Bits per training sample; `fit` adapts `beta_` so that the rate lies between 0.95 and 1.0
         of the target, never above.
@@ -177,7 +179,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         Mean distortion on the training data; met likewise.
     binarize : {None, "sample"}, default=None
         "sample" draws each training value anew as 0 or 1 in each epoch, with the value as the
-        probability of 1; for distortion "bernoulli".
+        probability of 1; for distortion "bernoulli". Whatever is measured is measured on bits
+        too, drawn once by what is in a row; a table of bits stays what it is.
     standardize : bool, default=False
         Measure distortion in units of each feature's standard deviation.
     resolution : float or array-like of shape (n_features,), default=None

@@ -156,7 +156,7 @@ class EchoClassifier(
             self.classes_, target = np.unique(y, return_inverse=True)
             if len(self.classes_) < 2:
                 raise ValueError(
-                    f"y has one class, {self.classes_[0]!r}; a classifier needs two or more."
+                    f"y has one class, {self.classes_[0]}; a classifier needs two or more."
                 )
             self._learn_units(X)
             counts = np.bincount(target)

@@ -78,6 +78,10 @@ class Schedule:
         Price of the loss, in nats of rate per unit.
     target_rate, target_loss : float or None
         At most one; beta is led towards it, rate in nats.
+    warm : bool
+        Whether the parameters come from a fit before.
+    interrupted : bool
+        Whether a KeyboardInterrupt ended the walk.
     """
 
     beta: float
@@ -89,6 +93,8 @@ class Schedule:
     n_iter_no_change: int = 10
     target_rate: float | None = None
     target_loss: float | None = None
+    warm: bool = False
+    interrupted: bool = False
     history: dict = field(
         default_factory=lambda: {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
     )
@@ -115,8 +121,9 @@ class _Control:
         self.fast = self.slow = None
 
     def price(self, done):
-        """Price of the rate: rises to 1 over the first part of the steps, without a target."""
-        return min(1.0, done / PRICE_WARM_UP) if self.target is None else 1.0
+        """Price of the rate: in a fresh fit to a beta, rises to 1 over the first part of it."""
+        fresh = self.target is None and not self.schedule.warm
+        return min(1.0, done / PRICE_WARM_UP) if fresh else 1.0
 
     def update(self, rate, loss, done, pace):
         """Look at a step's means; `pace` is the learning rate as a part of the largest."""
@@ -179,7 +186,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     adam, control = Adam(params.size, ops), _Control(schedule, n_steps)
     # Validation draws are the same every time, so that epochs compare.
     check_seed = int(rng.integers(1 << 62))
-    best, best_params, waited = math.inf, None, 0
+    best, best_params, waited = (math.inf, math.inf), None, 0
     state = None
     good = params.copy()
     step = 0
@@ -188,7 +195,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
             rows = rng.permutation(n) if schedule.shuffle else np.arange(n)
             settled = step >= PRICE_WARM_UP * n_steps
             state = objective.channel.start(np.float32, state, settled)
-            sums, seen = np.zeros(3), 0
+            sums = np.zeros(3)
             for part in _parts(rows, size, smallest):
                 x, target, side = (
                     None if array is None else ops.to_device(array)
@@ -211,7 +218,6 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                     [mean_rate, mean_loss, mean_rate + control.beta * mean_loss]
                 )
                 control.update(mean_rate, mean_loss, done, rate_now / schedule.learning_rate_init)
-                seen += len(part)
                 step += 1
             current = ops.to_host(live)
             if not (np.isfinite(sums).all() and np.isfinite(current).all()):
@@ -219,22 +225,23 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                 current[:] = good
                 break
             good[:] = current
-            _remember(schedule.history, sums / seen, control.beta)
+            _remember(schedule.history, sums / n, control.beta)
             if validation is not None:
-                value = _validate(
-                    objective, views, validation, control.beta, size, check_seed, state, work
-                )
-                schedule.history.setdefault("validation_objective", []).append(value)
+                means = _validate(objective, views, validation, size, check_seed, state, work)
+                # Both at the price of today, which a target moves.
+                value, least = (rate + control.beta * loss for rate, loss in (means, best))
+                schedule.history.setdefault("validation_objective", []).append(float(value))
                 if step >= PRICE_WARM_UP * n_steps:
-                    waited = 0 if value < best - schedule.tol else waited + 1
-                    if value < best:
-                        best, best_params = value, current.copy()
+                    waited = 0 if value < least - schedule.tol else waited + 1
+                    if value < least:
+                        best, best_params = means, current.copy()
             stop = tell(epoch, schedule.history, current)
             if stop or waited >= schedule.n_iter_no_change:
                 break
     except KeyboardInterrupt:
         if min(map(len, schedule.history.values())) == 0:
             raise
+        schedule.interrupted = True
         warn(
             f"Interrupted in epoch {len(schedule.history['rate_bits']) + 1}; the model is the best "
             "validated one, or else that of the last whole epoch.",
@@ -250,9 +257,10 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
 
 
 def _parts(rows, size, smallest):
-    """Rows in batches; what is left at the end is left out where the channel needs more rows."""
-    for start in range(0, len(rows) - smallest + 1, size):
-        yield rows[start : start + size]
+    """Rows in batches; what is too little for a batch at the end joins the one before."""
+    starts = range(0, max(1, len(rows) - smallest + 1), size)
+    for start in starts:
+        yield rows[start:] if start == starts[-1] else rows[start : start + size]
 
 
 def _remember(history, means, beta):
@@ -273,16 +281,15 @@ def _stop_at_nan(epoch, schedule):
     )
 
 
-def _validate(objective, views, batches, beta, size, seed, state, work):
-    """Mean objective of held-out rows, in nats."""
+def _validate(objective, views, batches, size, seed, state, work):
+    """Mean rate in nats and mean loss of held-out rows."""
     rng = np.random.Generator(np.random.Philox(seed))
     channel = objective.channel
-    total, seen, state = 0.0, 0, channel.start(np.float32, state)
+    total, state = np.zeros(2), channel.start(np.float32, state)
     for part in _parts(np.arange(len(batches)), size, channel.min_rows):
         x, target, side = batches.take(part, rng)
         draw = channel.draw(rng, len(part))
         code, rate, loss, cache = objective.forward(views, x, target, side, draw, state, work)
         state = objective.keep(code, cache, state)
-        total += float(rate.sum(dtype=np.float64)) + beta * float(loss.sum())
-        seen += len(part)
-    return total / seen
+        total += rate.sum(dtype=np.float64), loss.sum(dtype=np.float64)
+    return total / len(batches)

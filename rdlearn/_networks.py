@@ -24,7 +24,7 @@ from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.kernels.random import row_bits, row_keys
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["NetworkMixin"]
+__all__ = ["NetworkMixin", "keys_of"]
 
 # Rows in a pass of inference: its buffers stay within a few MB.
 BLOCK_ROWS = 2048
@@ -165,7 +165,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
     def _train(self, X, target, n_outputs, side=None, redraw=None, **targets):
         """Fit `params_` to validated X; `target` is what the loss compares outputs with.
 
-        `targets` are those of `Schedule`.
+        `targets` are those of `Schedule`, which is returned.
         """
         again = self.warm_start and hasattr(self, "params_")
         shape = {
@@ -199,11 +199,12 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         x = self._inputs(X)
         train, validation = self._split(Batches(x, target, side, redraw), rng)
         schedule = Schedule(
-            beta=float(self.beta),
+            beta=float(self.beta_ if again and targets else self.beta),
             batch_size=self._batch_size(len(train)),
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
             shuffle=self.shuffle,
+            warm=again,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             **targets,
@@ -227,7 +228,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
 
         def model(params):
             encoded = self._encode_rows(objective, objective.views(params), pool_x)
-            return {"params_": params, **self._learn_noise(encoded, _keys(pool_x))}
+            return {"params_": params, **self._learn_noise(encoded, keys_of(pool_x))}
 
         self._model = model
 
@@ -252,6 +253,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         self.beta_ = float(beta)
         self._history = schedule.history
         self.n_iter_ = len(schedule.history["rate_bits"])
+        return schedule
 
     def _fitted_attributes(self):
         """What is fitted so far, as a callback in the middle of a fit sees it."""
@@ -308,7 +310,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         objective = self._build()
         views = objective.views(self.params_)
         x = self._inputs(X)
-        return objective, views, self._encode_rows(objective, views, x), _keys(x)
+        return objective, views, self._encode_rows(objective, views, x), keys_of(x)
 
     def _mean_code(self, X):
         objective, views, encoded, _ = self._encode(X)
@@ -347,6 +349,24 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             self._refuse_far(X, code, rate[:, None])
             yield code, nats_to_bits(rate.astype(np.float64))
 
+    def sample_codes(self, X, random_state=None):
+        """Codes with their noise: what the rate is the information of.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), dtype of X
+        """
+        X = self._check_input(X)
+        generator = check_random_state(random_state)
+        keys = generator.randint(0, 2**63 - 1, size=len(X), dtype=np.int64).astype(np.uint64)
+        code, _ = next(self._draw_codes(X, 1, keys))
+        return code.astype(X.dtype)
+
     def _outputs(self, code, side):
         """Decoder outputs of codes, each of which depends on its own code only."""
         objective = self._build()
@@ -361,7 +381,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         return out
 
 
-def _keys(x):
+def keys_of(x):
     """Keys of rows (n, d) of float32: equal rows have equal keys."""
     out = np.empty(len(x), dtype=np.uint64)
     row_keys(np.ascontiguousarray(x).view(np.uint32), out)

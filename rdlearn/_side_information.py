@@ -9,6 +9,9 @@ from rdlearn.exceptions import CorruptStreamError
 
 __all__ = ["SideInformationMixin"]
 
+# Deviations from the mean within which the decoder's float32 products are safe.
+FARTHEST = 1e6
+
 
 class SideInformationMixin:
     """Side information: its validation, and its units for a decoder net."""
@@ -28,11 +31,23 @@ class SideInformationMixin:
             return None
         self.side_mean_ = side.mean(axis=0)
         deviation = side.std(axis=0)
-        self.side_scale_ = np.where(deviation > 0, deviation, 1.0)
+        flat = deviation <= 10 * np.finfo(np.float64).eps * np.abs(self.side_mean_)
+        self.side_scale_ = np.where(flat | (deviation == 0), 1.0, deviation)
         return self._scaled_side(side)
 
     def _scaled_side(self, side):
-        return ((side - self.side_mean_) / self.side_scale_).astype(np.float32)
+        with np.errstate(over="ignore"):
+            steps = (side - self.side_mean_) / self.side_scale_
+        far = np.abs(steps).max(axis=1)
+        if far.max() > FARTHEST:
+            row = int(np.argmax(far))
+            column = int(np.argmax(np.abs(steps[row])))
+            raise ValueError(
+                f"Row {row} of side_information holds {side[row, column]:.4g} in column {column}, "
+                f"{far[row]:.3g} deviations from what fit saw; correct it, or fit on data that "
+                "have such values."
+            )
+        return steps.astype(np.float32)
 
     def _check_side(self, side_information, n):
         with contextlib.suppress(TypeError, ValueError):

@@ -290,6 +290,16 @@ def test_gaussian_rate_is_the_divergence():
     assert stats.kstest(code[:, 0], posterior.cdf).pvalue > 1e-3
 
 
+def test_gaussian_noise_is_bounded_and_led_back():
+    channel, work = GaussianChannel(1), Workspace()
+    encoded, noise = np.array([[0.0, 2.0], [0.0, 90.0]]), np.ones((2, 1))
+    code, rate, cache = channel.forward(NONE, encoded, noise, None, work)
+    np.testing.assert_allclose(code, math.exp(2.0))
+    assert rate[0] == rate[1]
+    grad = channel.backward(NONE, NONE, np.zeros((2, 1)), 1.0, cache, work)
+    np.testing.assert_allclose(grad[:, 1], math.exp(4.0) - 1)
+
+
 @pytest.mark.parametrize("by", [-0.5, 0.5, 1.5, 4.0])
 def test_louder_gaussian_noise_stops_at_the_prior(by):
     log_sigma = np.array([-5.0, -2.0, -0.3, 0.0, 0.2])

@@ -358,6 +358,18 @@ def test_of_rows_that_occur_twice_one_stays_out():
     assert share_that_changes(codec, moved(codec, second), X[:1]) > 0
 
 
+def test_a_pool_of_many_equal_rows_is_in_random_order():
+    X = np.repeat(table(10), 300, axis=0)
+    codec = EchoAutoencoder(2, beta=3.0, **SMALL).fit(X)
+    before = codec.mean_distortion(X)
+    codec.set_noise_pool(X)
+    counts = np.unique(codec.pool_keys_, return_counts=True)[1]
+    # 2000 of ten rows 300 times: 200 of each, and four standard errors.
+    assert len(counts) == 10 and abs(counts - 200).max() < 4 * np.sqrt(200)
+    assert np.mean(codec.pool_keys_[1:] == codec.pool_keys_[:-1]) < 0.2
+    assert codec.mean_distortion(X) == pytest.approx(before, rel=0.3)
+
+
 # Determinism.
 
 FIT_ELSEWHERE = """

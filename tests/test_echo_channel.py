@@ -39,10 +39,12 @@ def run(channel, batches, seed=0):
 def test_the_first_batch_is_its_definition(n, k, dtype, tolerance):
     rng, channel = np.random.default_rng(n), EchoChannel(k)
     encoded = rng.standard_normal((n, 2 * k)).astype(dtype)
+    encoded[0, -1] = 9.0
     draw = channel.draw(rng, n)
     state = channel.start(dtype)
     code, rate, cache = channel.forward(NONE, encoded, draw, state, Workspace())
-    f, sigma = encoded[:, :k].astype(np.float64), np.exp(encoded[:, k:].astype(np.float64))
+    f, log_sigma = np.split(encoded.astype(np.float64), 2, axis=1)
+    sigma = np.exp(np.minimum(log_sigma, 2.0))
     mixing, last = naive_mixing(f, sigma), np.zeros(k)
     assert code.dtype == rate.dtype == dtype and sorted(draw) == list(range(n))
     for i in draw[::-1]:
@@ -128,7 +130,7 @@ def test_code_and_noise_share_their_law_up_to_the_mixing(sigma):
 @pytest.mark.parametrize("n, k", [(2, 1), (6, 2), (30, 4)])
 def test_gradient_moves_code_and_moments(n, k):
     rng, channel = np.random.default_rng(7), EchoChannel(k)
-    encoded, state = rng.standard_normal((n, 2 * k)), channel.start(np.float64)
+    encoded, state = 0.5 * rng.standard_normal((n, 2 * k)), channel.start(np.float64)
     weight, price = rng.standard_normal((n, k)), 0.7
     draw = channel.draw(rng, n)
     _, _, cache = channel.forward(NONE, encoded, draw, state, Workspace())
@@ -162,7 +164,7 @@ def test_the_state_holds_the_longest_chain_and_forgets_it_between_epochs():
     np.testing.assert_array_equal(again.scatter, kept.scatter)
 
 
-@pytest.mark.parametrize("growth", [1.0, 1.05])
+@pytest.mark.parametrize("growth", [1.0, 1.015])
 def test_noise_does_not_grow_where_hardly_anything_is_signal(growth):
     rng, k = np.random.default_rng(0), 4
     batches = []

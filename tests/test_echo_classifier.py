@@ -89,6 +89,15 @@ def test_probabilities_are_means_over_sampled_codes(fitted):
     np.testing.assert_array_equal(fitted.predict(X), P.argmax(axis=1))
 
 
+def test_sampled_codes_are_mean_codes_and_noise(fitted):
+    X = IRIS[0]
+    codes = np.mean([fitted.sample_codes(X, random_state=seed) for seed in range(200)], axis=0)
+    noise = fitted.sample_codes(X, random_state=0) - fitted.transform(X)
+    # Two hundred draws: five standard errors.
+    assert np.abs(codes - fitted.transform(X)).mean() < 5 * noise.std() / np.sqrt(200)
+    assert noise.std() > 0
+
+
 def test_what_a_row_gets_does_not_depend_on_the_others(fitted):
     X = np.tile(IRIS[0], (15, 1))
     order = np.random.default_rng(0).permutation(len(X))

@@ -230,9 +230,10 @@ def test_early_stopping_keeps_the_best_weights(noise_terms, monkeypatch):
     kept = []
 
     def watched(objective, views, *rest):
-        values.append(validate(objective, views, *rest))
+        means = validate(objective, views, *rest)
+        values.append(means[0] + 0.3 * means[1])
         kept.append(views[0][0]["weights"].copy())
-        return values[-1]
+        return means
 
     monkeypatch.setattr(_minibatch, "_validate", watched)
     codec = EchoAutoencoder(
@@ -252,6 +253,25 @@ def test_early_stopping_keeps_the_best_weights(noise_terms, monkeypatch):
     np.testing.assert_array_equal(codec.params_[:32].reshape(4, 8), kept[best])
     assert min(values[199:-5]) - max(codec.tol, 0) <= min(values[-5:])
     assert len(codec.history_) == codec.n_iter_
+
+
+@pytest.mark.filterwarnings("ignore:target_rate.*settle")
+def test_early_stopping_compares_at_the_price_of_today(monkeypatch):
+    means, validate = [], _minibatch._validate
+    monkeypatch.setattr(
+        _minibatch, "_validate", lambda *args: means.append(validate(*args)) or means[-1]
+    )
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 6)) @ rng.normal(size=(6, 6))
+    params = {"target_rate": 6.0, "beta": 1e-3, "max_iter": 60}
+    codec = EchoAutoencoder(4, **SMALL | params, early_stopping=True).fit(X)
+    betas = codec.history_["beta"].to_numpy()
+    assert betas[-1] > 50 * betas[0]
+    values = [rate + beta * loss for (rate, loss), beta in zip(means, betas, strict=True)]
+    np.testing.assert_allclose(codec.history_["validation_objective"], values, rtol=1e-12)
+    # Objectives grow with beta: weights of a lower price would otherwise look the best.
+    plain = EchoAutoencoder(4, **SMALL | params).fit(X)
+    assert codec.mean_distortion(X) < 1.2 * plain.mean_distortion(X)
 
 
 def test_early_stopping_looks_at_rows_it_does_not_learn_from():
@@ -317,11 +337,11 @@ def test_rows_in_order_and_shuffled():
     assert not np.array_equal(by_order.params_, echo().fit(X).params_)
 
 
-@pytest.mark.parametrize("noise_terms, last", [(None, [10]), (5, [10]), (30, [])])
-def test_the_last_short_batch_is_used_where_its_noise_can_be_made(noise_terms, last):
+@pytest.mark.parametrize("noise_terms, last", [(None, [50, 10]), (5, [50, 10]), (30, [60])])
+def test_a_last_batch_too_short_for_its_noise_joins_the_one_before(noise_terms, last):
     own = Batch()
     echo(distortion=own, batch_size=50, noise_terms=noise_terms, max_iter=2).fit(table(210))
-    assert own.sizes == 2 * ([50] * 4 + last)
+    assert own.sizes == 2 * ([50] * 3 + last)
 
 
 def test_each_row_is_seen_once_an_epoch():
@@ -372,6 +392,74 @@ def test_binarized_training_draws_anew_in_each_epoch():
 
     Watched(2, **SMALL | {"shuffle": False}, distortion="bernoulli", binarize="sample").fit(X)
     bits = [x for x in seen if set(np.unique(x)) == {0.0, 1.0} and len(x) == 100]
-    assert len(bits) >= 6 and len({x.tobytes() for x in bits}) == len(bits)
+    # One for each epoch; what is measured after it is drawn once.
+    bits = bits[:6]
+    assert len(bits) == 6 and len({x.tobytes() for x in bits}) == len(bits)
     # 600 fair bits: four standard errors.
     assert all(abs(x.mean() - 0.5) < 4 * 0.5 / np.sqrt(600) for x in bits)
+
+
+def test_binarized_models_are_measured_on_bits():
+    rng = np.random.default_rng(0)
+    X = rng.random((300, 6))
+    params = SMALL | {"distortion": "bernoulli", "max_iter": 40, "binarize": "sample"}
+    codec = EchoAutoencoder(3, beta=2.0, **params).fit(X)
+    bits = (rng.random(X.shape) < X).astype(float)
+    # Drawn anew, they are other bits of the same law: 300 rows of some bits each.
+    spread = codec.rate_samples(bits).std() / np.sqrt(300)
+    assert codec.rate(X) == pytest.approx(codec.rate(bits), abs=6 * spread)
+    assert set(np.unique(codec._bits(X))) == {0.0, 1.0}
+    # 1800 bits: five standard errors of a half.
+    assert codec._bits(X).mean() == pytest.approx(X.mean(), abs=5 * 0.5 / np.sqrt(1800))
+    np.testing.assert_array_equal(codec._bits(bits), bits)
+    np.testing.assert_array_equal(codec.rate_samples(X), codec.rate_samples(codec._bits(X)))
+    np.testing.assert_array_equal(codec.transform(X[50:60]), codec.transform(X)[50:60])
+    with pytest.raises(ValueError, match="bernoulli"):
+        codec.rate(X + 1)
+    fitted = EchoAutoencoder(3, target_rate=1.5, **params).fit(X)
+    assert fitted.rate(X) == pytest.approx(1.5, rel=0.06)
+
+
+def test_an_interrupt_on_the_way_to_a_target_keeps_the_model():
+    with pytest.warns(ConvergenceWarning) as caught:
+        codec = echo(distortion=Own(8, KeyboardInterrupt()), target_distortion=0.5).fit(table())
+    assert codec.n_iter_ == 3 and np.isfinite(codec.mean_distortion(table()))
+    texts = [str(warning.message) for warning in caught]
+    assert any("Interrupted in epoch 4" in text for text in texts)
+    assert any("target_distortion=0.5 is not met" in text for text in texts)
+
+
+def test_a_warm_search_for_a_target_starts_where_the_last_one_ended():
+    X = table()
+    codec = echo(target_rate=2.0, beta=0.03, max_iter=60, batch_size=20, warm_start=True).fit(X)
+    first = codec.beta_
+    assert first > 0.06
+    codec.set_params(max_iter=1).fit(X)
+    assert codec.history_["beta"].iloc[0] == pytest.approx(first, rel=0.3)
+
+
+@pytest.mark.filterwarnings("ignore:target_rate.*settle")
+def test_the_price_of_a_warm_fit_is_whole_from_the_start(monkeypatch):
+    prices, price = [], _minibatch._Control.price
+    monkeypatch.setattr(
+        _minibatch._Control, "price", lambda *args: prices.append(price(*args)) or prices[-1]
+    )
+    codec = echo(max_iter=5, warm_start=True)
+    for fresh, target in ((True, None), (False, None), (True, 1.5)):
+        prices.clear()
+        if fresh:
+            codec = clone(codec)
+        codec.set_params(target_rate=target, max_iter=5 if target is None else 60).fit(table())
+        rises = [min(1.0, (step + 1) / 5) for step in range(10)]
+        assert prices == (pytest.approx(rises) if fresh and target is None else [1.0] * len(prices))
+
+
+@pytest.mark.parametrize("estimator", [EchoAutoencoder, VariationalAutoencoder])
+def test_far_rows_get_bounded_noise(estimator):
+    X = table()
+    codec = estimator(2, beta=1.0, **SMALL | {"max_iter": 40}).fit(X)
+    far = np.vstack([X[:50], 300 * X[50:51]])
+    codes = codec.sample_codes(far, random_state=0)[-1] - codec.transform(far)[-1]
+    # Noise of at most exp(2) times a few deviations of white noise.
+    assert np.abs(codes).max() < 8 * 8
+    assert codec.rate_samples(far)[-1] > -2 * 2 / np.log(2) - 10

@@ -91,8 +91,15 @@ def test_units_of_side_information_do_not_matter(fitted):
     assert other.mean_distortion(X, side_information=1e4 * C + 1e6) == pytest.approx(
         fitted.mean_distortion(X, side_information=C), rel=0.1
     )
-    constant = clone(fitted).fit(X, side_information=np.ones(len(X)))
-    assert np.isfinite(constant.score(X, side_information=np.ones(len(X))))
+    # 0.1 is no sum of powers of two: its mean rounds, and its deviation is not quite 0.
+    constant = clone(fitted).fit(X, side_information=np.full(len(X), 0.1))
+    near, far = (np.full(len(X), value) for value in (0.1, 0.2))
+    assert np.isfinite(constant.score(X, side_information=near))
+    np.testing.assert_allclose(
+        constant.mean_distortion(X, side_information=far),
+        constant.mean_distortion(X, side_information=near),
+        rtol=0.2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,6 +108,7 @@ def test_units_of_side_information_do_not_matter(fitted):
         (C[:-1], r"side_information has 899 rows, but there are 900 samples; pass one row"),
         (C[:, :2], r"side_information has 2 columns, but fit saw 3; pass the same"),
         (None, r"fitted with side_information of 3 columns.*cannot decode without.*routing"),
+        (C + 1e40, r"Row 0 of side_information holds 1e\+40 in column [012].*fit on data"),
         (C * np.nan, "side_information contains NaN"),
         (np.array([["a"]] * 900), "convert string"),
     ],

@@ -21,10 +21,11 @@ class DiagonalEchoChannel:
     (Brekelmans et al. 2019). The noise of a row is the code of the next row in a random cyclic
     order of the batch, never the row itself.
 
-    With `n_terms=None` the last row's noise is a code stored from an earlier batch: no
-    truncation, so the clip only keeps S below 1. With a number, every noise is a sum of at
-    least that many terms over other rows, cut off there, and the clip makes what is cut off
-    smaller than 2**-23 of a code: a floor of the rate of -log(clip) nats per component.
+    With a number of terms, every noise is a sum of at least that many terms over other rows, cut
+    off there, and the clip makes what is cut off smaller than 2**-23 of a code: a floor of the
+    rate of -log(clip) nats per component. With `n_terms=None`, which estimators leave to
+    `EchoChannel`, the last row's noise is a code stored from an earlier batch: no truncation, so
+    the clip only keeps S below 1.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from scipy.linalg import solve_triangular
 
 from rdlearn.channels.gaussian import GaussianChannel
 from rdlearn.kernels.echo import echo_code
+from rdlearn.kernels.gaussian import MAX_LOG_SIGMA
 
 __all__ = ["EchoChannel"]
 
@@ -78,7 +79,8 @@ class EchoChannel(GaussianChannel):
     def forward(self, params, encoded, draw, state, work):
         """Code (n, k), rate (n,) in nats, and what `backward` needs."""
         n, k = len(encoded), self.n_components
-        f, sigma = encoded[:, :k], np.exp(encoded[:, k:])
+        f, log_sigma = self.split(encoded)
+        sigma = np.exp(log_sigma)
         moments, square = _moments(state, f, sigma)
         mixing, log_det, deviation = _mix(moments.scatter, square)
         kind = encoded.dtype
@@ -112,7 +114,8 @@ class EchoChannel(GaussianChannel):
 
     def split(self, encoded):
         """f and log sigma (n, k) of encoder outputs."""
-        return encoded[:, : self.n_components], encoded[:, self.n_components :]
+        k = self.n_components
+        return encoded[:, :k], np.minimum(encoded[:, k:], encoded.dtype.type(MAX_LOG_SIGMA))
 
     def mix(self, shift, scale):
         """Mean, mixing and its log-determinant for a population of codes (m, k)."""

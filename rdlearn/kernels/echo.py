@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
+from rdlearn.kernels.gaussian import MAX_LOG_SIGMA
 from rdlearn.kernels.jit import JIT
 
 __all__ = [
@@ -102,11 +103,12 @@ def echo_chain(encoded, order, tail, mean, mixing, code, sigma, noise, rate):
             eps = 0.0
             for b in range(a + 1):
                 eps += mixing[a, b] * (last[b] - mean[b])
-            s = math.exp(encoded[i, k + a])
+            log_sigma = min(encoded[i, k + a], MAX_LOG_SIGMA)
+            s = math.exp(log_sigma)
             noise[i, a] = eps
             sigma[i, a] = s
             code[i, a] = encoded[i, a] + s * eps
-            total -= encoded[i, k + a]
+            total -= log_sigma
         rate[i] = total
         last = code[i]
 

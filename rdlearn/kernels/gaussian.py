@@ -9,7 +9,11 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["gaussian_backward", "gaussian_forward"]
+__all__ = ["MAX_LOG_SIGMA", "gaussian_backward", "gaussian_forward"]
+
+# Codes have deviations of about 1: more noise than this says no less, and rows far from those of
+# training would get any amount of it.
+MAX_LOG_SIGMA = 2.0
 
 
 @njit(**JIT)
@@ -23,7 +27,8 @@ def gaussian_forward(encoded, noise, sampled, code, sigma, rate):
     for i in range(n):
         total = 0.0
         for c in range(k):
-            mu, log_sigma, eps = encoded[i, c], encoded[i, k + c], noise[i, c]
+            mu, log_sigma = encoded[i, c], min(encoded[i, k + c], MAX_LOG_SIGMA)
+            eps = noise[i, c]
             s = math.exp(log_sigma)
             sigma[i, c] = s
             code[i, c] = mu + s * eps
@@ -35,6 +40,8 @@ def gaussian_forward(encoded, noise, sampled, code, sigma, rate):
 @njit(**JIT)
 def gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, noise, grad_encoded):
     """Fills the first 2 k columns of grad_encoded; grad_rate is one number for all rows.
+
+    Where log sigma is held at its bound the gradient is that of the bound, which leads back.
 
     The rate is sum of pull * mu + (curvature * sigma**2) / 2 - log sigma, to first order in mu:
     pull (n, k) and curvature (k,) are 0 where it is that of a sampled code.
