@@ -30,7 +30,7 @@ BETAS = (2.2, 1.5, 1.05, 0.85, 0.6, 0.42)
 # The two betas whose rates lie on either side of 30 nats.
 BRACKET = (1.05, 0.85)
 RATES = (1e-3, 2e-3)
-EPOCHS = 100
+EPOCHS, MNIST_EPOCHS = 200, 40
 RATE_NATS = 30.0
 HELD_OUT = 2000
 
@@ -43,7 +43,7 @@ def main():
     test = np.random.default_rng(0).random(test.shape, dtype=np.float32) < test
     test = test.astype(np.float32)
     train = train[np.random.default_rng(1).permutation(len(train))]
-    epochs = EPOCHS
+    epochs = MNIST_EPOCHS if args.mnist else EPOCHS
     if args.quick:
         train, test, epochs = train[:4000], test[:1000], 10
 
