@@ -1,19 +1,26 @@
 """Rate-distortion for people who use scikit-learn."""
 
+from rdlearn._blahut_arimoto import BlahutArimotoResult, blahut_arimoto
 from rdlearn._echo import EchoAutoencoder
 from rdlearn._echo_classifier import EchoClassifier
+from rdlearn._finite_source import BlahutArimoto
 from rdlearn._pca import PCACodec
+from rdlearn._rbm import RestrictedBoltzmannMachine
 from rdlearn._saving import load
 from rdlearn._variational import VariationalAutoencoder
 from rdlearn._version import __version__
 from rdlearn.exceptions import CorruptStreamError
 
 __all__ = [
+    "BlahutArimoto",
+    "BlahutArimotoResult",
     "CorruptStreamError",
     "EchoAutoencoder",
     "EchoClassifier",
     "PCACodec",
+    "RestrictedBoltzmannMachine",
     "VariationalAutoencoder",
     "__version__",
+    "blahut_arimoto",
     "load",
 ]

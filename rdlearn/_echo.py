@@ -144,7 +144,7 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
     hidden_layer_sizes : array-like of int, default=(100,)
         Widths of the encoder's hidden layers; the decoder has them in reverse. () gives linear
         maps.
-    activation : {"relu", "tanh", "softplus", "identity"}, default="relu"
+    activation : {"relu", "tanh", "softplus", "logistic", "identity"}, default="relu"
     learning_rate_init : float, default=0.002
         Rises linearly at first, is constant until half of the steps, then falls along a cosine.
     batch_size : int or "auto", default="auto"

@@ -217,6 +217,7 @@ def naive_network(params, x, activations):
         "relu": lambda v: np.where(v > 0, v, 0.0),
         "tanh": np.tanh,
         "softplus": lambda v: np.logaddexp(0.0, v),
+        "logistic": lambda v: 1 / (1 + np.exp(-v)),
     }
     for layer, activation in zip(params, activations, strict=True):
         weights, bias = (layer[key].astype(np.float64) for key in ("weights", "bias"))
@@ -310,3 +311,84 @@ def assert_slopes(function, values, gradient, rng, most=40):
         difference = (ends[0] - ends[1]) / (2 * step)
         bound = 1e-7 * (1 + abs(ends[0])) + 1e-6 * abs(difference)
         assert abs(slopes @ direction - difference) <= bound
+
+
+# Finite alphabets.
+
+
+def naive_lagrangian(p, d, beta, law):
+    """-sum p log sum law exp(-beta d), in plain loops; inf forbids at any beta."""
+    total = 0.0
+    for px, row in zip(p, d, strict=True):
+        if px > 0:
+            low = min(loss for loss in row if loss < math.inf)
+            mass = sum(
+                q * math.exp(-beta * (loss - low))
+                for q, loss in zip(law, row, strict=True)
+                if loss < math.inf
+            )
+            total += px * (beta * low - math.log(mass)) if mass > 0 else math.inf
+    return total
+
+
+def naive_rate_distortion(p, channel, d):
+    """Mutual information in nats and mean loss of a channel."""
+    law = p @ channel
+    rate = loss = 0.0
+    for px, row, losses in zip(p, channel, d, strict=True):
+        for w, q, cost in zip(row, law, losses, strict=True):
+            if px > 0 and w > 0:
+                rate += px * w * math.log(w / q)
+                loss += px * w * cost
+    return rate, loss
+
+
+def blahut_laws(p, d, beta, n_steps):
+    """Laws of the reproduction along plain alternating iterations from the uniform one."""
+    low = np.where(np.isfinite(d), d, np.inf).min(axis=1, keepdims=True)
+    low = np.where(np.isfinite(low), low, 0.0)
+    factors = np.exp(-beta * (d - low)) if beta else np.isfinite(d).astype(float)
+    law, laws = np.full(d.shape[1], 1 / d.shape[1]), []
+    for _ in range(n_steps):
+        channel = law * factors
+        total = channel.sum(axis=1, keepdims=True)
+        channel = np.divide(channel, total, out=np.zeros_like(channel), where=total > 0)
+        law = p @ channel
+        laws.append(law)
+    return laws
+
+
+# Boltzmann machines.
+
+
+def words(n):
+    """All words of n bits, as rows."""
+    return np.array([[(number >> place) & 1 for place in range(n)] for number in range(2**n)])
+
+
+class Enumerated:
+    """The joint law of a restricted Boltzmann machine over all pairs of layers, in float64.
+
+    `shift` (n_visible,) is added to the visible biases; -inf bars a 1 and inf a 0, at no cost.
+    """
+
+    def __init__(self, weights, visible, hidden, shift=None):
+        weights, visible, hidden = (np.asarray(a, dtype=float) for a in (weights, visible, hidden))
+        shift = np.zeros(len(visible)) if shift is None else np.asarray(shift, dtype=float)
+        self.v, self.h = words(len(visible)), words(len(hidden))
+        logs = np.einsum("ia,ab,jb->ij", self.v, weights, self.h, optimize=True)
+        logs += (self.v @ visible)[:, None] + self.h @ hidden
+        for place, by in enumerate(shift):
+            unit = self.v[:, place]
+            if math.isinf(by):
+                logs[unit != (by > 0)] = -math.inf
+            else:
+                logs += (unit * by)[:, None]
+        top = logs.max()
+        self.log_z = top + math.log(np.exp(logs - top).sum())
+        self.joint = np.exp(logs - self.log_z)
+        self.p_v = self.joint.sum(axis=1)
+
+    def means(self):
+        """Expected v h^T, v and h."""
+        return self.v.T @ self.joint @ self.h, self.p_v @ self.v, self.joint.sum(axis=0) @ self.h

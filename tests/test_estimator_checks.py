@@ -9,7 +9,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import estimator_checks
 
-from rdlearn import EchoAutoencoder, EchoClassifier, PCACodec, VariationalAutoencoder
+from rdlearn import (
+    EchoAutoencoder,
+    EchoClassifier,
+    PCACodec,
+    RestrictedBoltzmannMachine,
+    VariationalAutoencoder,
+)
 from rdlearn.model_selection import curve_table, rate_distortion_path, rd_scoring
 
 NET = {"hidden_layer_sizes": (8,), "max_iter": 20}
@@ -26,6 +32,7 @@ VARIANTS = {
     "echo, early stopping": EchoAutoencoder(early_stopping=True, **NET),
     "variational": VariationalAutoencoder(**NET),
     "iaf": VariationalAutoencoder(flow="iaf", **NET),
+    "boltzmann": RestrictedBoltzmannMachine(8, binarize=0.0),
     "classifier": EchoClassifier(beta=30.0, hidden_layer_sizes=(8,), max_iter=100),
 }
 DIGITS = load_digits().data

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 from reference import assert_slopes, naive_adam, naive_network
+from scipy.special import expit
 
 from rdlearn.kernels import get_ops
+from rdlearn.kernels.elementwise import ACTIVATIONS as ACTIVATION_NUMBERS
+from rdlearn.kernels.elementwise import bias_activation
 from rdlearn.nets.adam import Adam
 from rdlearn.nets.layers import Dense, MaskedDense, Workspace
 from rdlearn.nets.sequential import Sequential
 
-ACTIVATIONS = ["identity", "relu", "tanh", "softplus"]
+ACTIVATIONS = ["identity", "relu", "tanh", "softplus", "logistic"]
 
 
 def network(sizes, activations, seed=0, dtype=np.float64):
@@ -97,7 +100,9 @@ def test_by_rows_a_row_is_the_same_to_the_bit_in_any_company(activation, dtype):
     np.testing.assert_allclose(whole, close, rtol=0, atol=1000 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("activations", [("relu", "identity"), ("tanh", "softplus")])
+@pytest.mark.parametrize(
+    "activations", [("relu", "identity"), ("tanh", "softplus"), ("logistic", "logistic")]
+)
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-5), (np.float64, 1e-12)])
 def test_forward_is_the_definition(activations, dtype, tolerance):
     net, flat = network((5, 8, 3), activations, dtype=dtype)
@@ -118,6 +123,16 @@ def test_softplus_keeps_its_digits_far_out():
     grads = net.views(np.zeros(2))
     slope = net.backward(params, caches, np.ones((5, 1)), grads, Workspace())
     np.testing.assert_allclose(slope[:, 0], [np.exp(-700.0), np.exp(-40.0), 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 3e-7), (np.float64, 1e-15)])
+def test_logistic_keeps_its_digits_far_out(dtype, tolerance):
+    x = np.concatenate([np.linspace(-85, 85, 100_001), [-1e9, 1e9, -np.inf, np.inf, np.nan]])
+    y = x.astype(dtype)[None]
+    want = expit(y.astype(np.float64))
+    bias_activation(y, np.zeros(y.size, dtype), ACTIVATION_NUMBERS["logistic"])
+    np.testing.assert_allclose(y[0, :-5], want[0, :-5], rtol=tolerance)
+    np.testing.assert_allclose(y[0, -5:], want[0, -5:], atol=1e-37)
 
 
 @pytest.mark.parametrize("activation, gain", [("relu", 2.0), ("tanh", 1.0), ("identity", 1.0)])

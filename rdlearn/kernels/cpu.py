@@ -1,7 +1,9 @@
 """The operations of the neural core on the CPU: what an algorithm may ask of a device."""
 
 import numpy as np
+from scipy.linalg import blas
 
+from rdlearn.kernels.boltzmann import bernoulli, decayed_add, softplus_sums, tilt
 from rdlearn.kernels.echo import echo_backward, echo_chain, echo_forward
 from rdlearn.kernels.elementwise import activation_gradient, adam_step, bias_activation
 from rdlearn.kernels.flow import gate_backward, gate_forward
@@ -12,8 +14,11 @@ from rdlearn.kernels.products import affine
 __all__ = [
     "activation_gradient",
     "adam_step",
+    "add_product",
+    "bernoulli",
     "bias_activation",
     "cross_entropy",
+    "decayed_add",
     "echo_backward",
     "echo_chain",
     "echo_forward",
@@ -25,6 +30,8 @@ __all__ = [
     "loss",
     "matmul",
     "matmul_by_rows",
+    "softplus_sums",
+    "tilt",
     "to_device",
     "to_host",
 ]
@@ -37,6 +44,13 @@ def matmul_by_rows(a, b, out):
     zeros = [np.zeros(size, dtype=a.dtype) for size in b.shape]
     affine(a, zeros[0], b, zeros[1], out)
     return out
+
+
+def add_product(a, b, alpha, beta, out):
+    """out = beta * out + alpha * a.T @ b, in place; shapes (n, d), (n, k), (d, k), C order."""
+    gemm = blas.sgemm if out.dtype == np.float32 else blas.dgemm
+    # BLAS reads columns first, hence everything transposed.
+    gemm(alpha, b.T, a.T, beta, out.T, trans_b=True, overwrite_c=True)
 
 
 def to_device(array):

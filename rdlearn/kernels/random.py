@@ -10,7 +10,7 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["row_bits", "row_keys"]
+__all__ = ["philox", "row_bits", "row_keys"]
 
 MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL_0, WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -21,8 +21,9 @@ MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(inline="always")
-def _philox(c0, c1, c2, c3, k0, k1):
-    # 32-bit words in 64-bit integers, so that products need no splitting.
+def philox(c0, c1, c2, c3, k0, k1):
+    """Four random words of a counter and a key, as 32 bits in 64-bit integers."""
+    # So that products need no splitting.
     for _ in range(10):
         p0, p1 = MULTIPLIER_0 * c0, MULTIPLIER_1 * c2
         c0, c1 = (p1 >> HALF_WORD) ^ c1 ^ k0, p1 & LOW
@@ -38,7 +39,7 @@ def row_bits(keys, seed, stream, out):
     for i in range(n_rows):
         k0, k1 = keys[i] & LOW, keys[i] >> HALF_WORD
         for start in range(0, n_words, 4):
-            words = _philox(
+            words = philox(
                 np.uint64(start // 4), stream & LOW, seed & LOW, seed >> HALF_WORD, k0, k1
             )
             for place in range(min(4, n_words - start)):

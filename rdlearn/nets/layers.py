@@ -39,7 +39,7 @@ class Dense:
     Parameters
     ----------
     n_out : int
-    activation : {"identity", "relu", "tanh", "softplus"}, default="identity"
+    activation : {"identity", "relu", "tanh", "softplus", "logistic"}, default="identity"
     """
 
     def __init__(self, n_out, activation="identity"):
