@@ -1,6 +1,7 @@
 """Rate-distortion for people who use scikit-learn."""
 
 from rdlearn._blahut_arimoto import BlahutArimotoResult, blahut_arimoto
+from rdlearn._dbn import DBNBlahutArimoto
 from rdlearn._echo import EchoAutoencoder
 from rdlearn._echo_classifier import EchoClassifier
 from rdlearn._finite_source import BlahutArimoto
@@ -15,6 +16,7 @@ __all__ = [
     "BlahutArimoto",
     "BlahutArimotoResult",
     "CorruptStreamError",
+    "DBNBlahutArimoto",
     "EchoAutoencoder",
     "EchoClassifier",
     "PCACodec",

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rdlearn.coding.bits import BitMixture
 from rdlearn.coding.quantizers import ScalarQuantizers
 from rdlearn.distortions import Distortion, get_distortion
 
@@ -18,6 +19,8 @@ def to_plain(value):
         return {"__distortion__": value.name, "constants": value.constants()}
     if isinstance(value, ScalarQuantizers):
         return {"__quantizers__": value.to_state()}
+    if isinstance(value, BitMixture):
+        return {"__bit_mixture__": value.to_state()}
     if isinstance(value, dict):
         # A history: eight bytes a number where JSON would take twenty.
         return {name: np.asarray(items) for name, items in value.items()}
@@ -34,6 +37,8 @@ def from_plain(value):
         return kind(**value["constants"])
     if isinstance(value, dict) and "__quantizers__" in value:
         return ScalarQuantizers.from_state(value["__quantizers__"])
+    if isinstance(value, dict) and "__bit_mixture__" in value:
+        return BitMixture.from_state(value["__bit_mixture__"])
     if isinstance(value, dict) and "__tuple__" in value:
         return tuple(value["__tuple__"])
     if isinstance(value, dict) and "__text__" in value:

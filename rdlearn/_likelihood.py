@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._binary import tilt_towards
 from rdlearn._boltzmann import Draws
-from rdlearn._partition import ENUMERATED_UNITS, annealed, enumerated
+from rdlearn._partition import partition
 from rdlearn._threads import one_blas_thread
 from rdlearn.distortions import get_distortion
 from rdlearn.nets.layers import Workspace
@@ -59,14 +59,8 @@ class LikelihoodMixin:
         return float(result.log_z[0]), float(result.standard_error[0])
 
     def _partition(self, shift, n_particles, n_steps, random_state):
-        machine = self._machine()
-        if min(machine.weights.shape) <= ENUMERATED_UNITS:
-            return enumerated(machine, shift)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-        with one_blas_thread():
-            result = annealed(machine, shift, self.base_, n_particles, n_steps, seed)
-        result.refuse_small_samples()
-        return result
+        return partition(self._machine(), shift, self.base_, n_particles, n_steps, seed)
 
     def log_tilted_mass(
         self, X, beta, distortion="hamming", *, n_particles=100, n_steps=1000, random_state=0

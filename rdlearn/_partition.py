@@ -6,9 +6,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from rdlearn._boltzmann import LOGISTIC, Draws, all_states
+from rdlearn._threads import one_blas_thread
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["ENUMERATED_UNITS", "LEAST_SAMPLE_SIZE", "AnnealedPartition", "annealed", "enumerated"]
+__all__ = ["ENUMERATED_UNITS", "Partition", "annealed", "enumerated", "partition"]
 
 # Units of the smaller layer up to which partition functions are sums over all of its states.
 ENUMERATED_UNITS = 16
@@ -19,7 +20,7 @@ BLOCK_CHAINS = 4096
 
 
 @dataclass(frozen=True)
-class AnnealedPartition:
+class Partition:
     """Log partition functions of a machine under several shifts of its visible biases.
 
     Attributes
@@ -50,6 +51,16 @@ class AnnealedPartition:
             )
 
 
+def partition(machine, shift, base, n_particles, n_steps, seed):
+    """By enumeration where that is possible, else annealed; ValueError where that says nothing."""
+    if min(machine.weights.shape) <= ENUMERATED_UNITS:
+        return enumerated(machine, shift)
+    with one_blas_thread():
+        result = annealed(machine, shift, base, n_particles, n_steps, seed)
+    result.refuse_small_samples()
+    return result
+
+
 def enumerated(machine, shift):
     """Exact partition functions, as `annealed`, over all states of the smaller layer."""
     shift = np.asarray(shift, dtype=np.float64)
@@ -78,7 +89,7 @@ def enumerated(machine, shift):
                 forced[i], 1.0, np.where(barred[i], 0.0, np.exp(at - np.logaddexp(0, at)))
             )
             means[i] = np.exp(logs - log_z[i]) @ on
-    return AnnealedPartition(log_z, np.zeros(len(shift)), np.full(len(shift), np.inf), means)
+    return Partition(log_z, np.zeros(len(shift)), np.full(len(shift), np.inf), means)
 
 
 def annealed(machine, shift, base, n_particles, n_steps, seed):
@@ -99,7 +110,7 @@ def annealed(machine, shift, base, n_particles, n_steps, seed):
 
     Returns
     -------
-    AnnealedPartition
+    Partition
     """
     shift = np.asarray(shift, dtype=np.float64)
     at_once = max(1, BLOCK_CHAINS // n_particles)
@@ -111,7 +122,7 @@ def annealed(machine, shift, base, n_particles, n_steps, seed):
     top = logs.max(axis=1, keepdims=True)
     weights = np.exp(logs - top)
     mean = weights.mean(axis=1)
-    return AnnealedPartition(
+    return Partition(
         log_z=np.log(mean) + top[:, 0],
         standard_error=weights.std(axis=1, ddof=1) / mean / np.sqrt(n_particles),
         sample_size=weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1),

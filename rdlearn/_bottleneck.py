@@ -1,0 +1,275 @@
+"""The bits of a deep autoencoder: unrolling, fine-tuning, encoding, decoding, their law."""
+
+import numpy as np
+from scipy.special import expit
+from sklearn.utils import check_random_state
+
+from rdlearn._boltzmann import Draws
+from rdlearn._console import Progress
+from rdlearn._encoder_search import MAX_BITS, search_all, search_flips
+from rdlearn._minibatch import Batches, Schedule, minimize
+from rdlearn._objective import Objective, dense_net
+from rdlearn.channels.binary import BinaryChannel
+from rdlearn.coding.bits import BitMixture
+from rdlearn.distortions import Bernoulli
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.nets.layers import Workspace
+from rdlearn.nets.losses import make_loss
+
+__all__ = ["BottleneckMixin"]
+
+# Bits up to which "auto" tries all codewords.
+AUTO_BITS = 10
+BLOCK_ROWS = 1024
+# Rows whose codewords the mixture is fitted to.
+CODE_ROWS = 20_000
+# Deviation of the weights of bits that a warm start adds.
+NEW_BITS = 0.1
+
+
+class BottleneckMixin:
+    """Encoder, bits and decoder of a belief network, in `params_`; the law of bits, `mixture_`."""
+
+    @property
+    def _has_code(self):
+        return bool(np.isfinite([self.distortion_.a, self.distortion_.b]).all())
+
+    def _refuse_barred(self):
+        if not self._has_code:
+            raise ValueError(
+                f"distortion={self.distortion_!r} bars flips, which a bottleneck code cannot "
+                "promise of new rows; use reproduce(X), which does, or finite costs."
+            )
+
+    def _hidden(self):
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
+        if sizes.size and (sizes.ndim > 1 or sizes.dtype.kind not in "iu" or sizes.min() < 1):
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must be positive integers, or "
+                "() for none."
+            )
+        return sizes.astype(np.int64)
+
+    def _check_search(self):
+        if self.encoder_search == "all" and self.n_components > MAX_BITS:
+            raise ValueError(
+                f"encoder_search='all' tries 2**{self.n_components} codewords, but "
+                f"2**{MAX_BITS} are the most; use 'flips'."
+            )
+
+    def _can_go_on(self, sizes):
+        """Whether a warm start goes on from the last fit."""
+        again = self.warm_start and hasattr(self, "stack_")
+        if again and not np.array_equal(self.sizes_[:-1], sizes[:-1]):
+            raise ValueError(
+                f"warm_start=True cannot change the layers {self.sizes_[:-1].tolist()} of the "
+                f"fitted model to {sizes[:-1].tolist()}; set warm_start=False to start over."
+            )
+        return again
+
+    def _objective(self, n_bits, loss=None):
+        d, *hidden = self.sizes_[:-1].tolist()
+        encoder = dense_net(d, hidden, n_bits, "logistic", "encoder")
+        decoder = dense_net(n_bits, hidden[::-1], d, "logistic", "decoder")
+        return Objective(encoder, BinaryChannel(n_bits), decoder, loss)
+
+    # Fitting.
+
+    def _fit_bottleneck(self, net, X, again, rng, losses):
+        """Set `params_` and `mixture_`."""
+        n_bits = int(self.sizes_[-1])
+        loss = make_loss(Bernoulli(), X.mean(axis=0, dtype=np.float64), 1.0)
+        objective = self._objective(n_bits, loss)
+        params = np.empty(objective.n_parameters, dtype=np.float32)
+        encoder, _, decoder = objective.views(params)
+        if again and hasattr(self, "params_"):
+            self._resize(X, encoder, decoder, rng)
+        else:
+            for machine, up, down in zip(net.machines, encoder, reversed(decoder), strict=True):
+                up["weights"][:], up["bias"][:] = machine.weights, machine.hidden
+                down["weights"][:], down["bias"][:] = machine.weights.T, machine.visible
+        if self.fine_tune_epochs:
+            self._fine_tune(net, objective, params, rng, losses)
+        self.params_ = params
+        rows = rng.permutation(len(X))[:CODE_ROWS]
+        words = self._words(X[np.sort(rows)].astype(np.float32))
+        self.mixture_ = BitMixture.fit(words, rng)
+
+    def _fine_tune(self, net, objective, params, rng, losses):
+        source, work = self._source, Workspace(self.device)
+
+        def redraw(rng, rows):
+            bits = self._bits(source[rows], rng).astype(np.float32)
+            draws = Draws(np.arange(len(rows), dtype=np.uint64), int(rng.integers(1 << 62)))
+            y = self._draw(net, bits, draws, work)
+            return y, y
+
+        schedule = Schedule(
+            beta=1.0,
+            batch_size=min(self.batch_size, len(source)),
+            learning_rate_init=self.fine_tune_learning_rate,
+            max_iter=self.fine_tune_epochs,
+        )
+        progress = Progress()
+
+        def tell(epoch, history, params):
+            if self.verbose:
+                nats = history["distortion"][-1]
+                progress.show(f"epoch {epoch}/{self.fine_tune_epochs}: {nats:.5g} nats")
+            return False
+
+        batches = Batches(source, source, redraw=redraw)
+        minimize(objective, params, batches, schedule, rng, device=self.device, tell=tell)
+        if self.verbose:
+            progress.clear()
+        losses["loss"] += schedule.history["distortion"]
+        losses["stage"] += [1] * len(schedule.history["distortion"])
+
+    def _resize(self, X, encoder, decoder, rng):
+        """Fill in the parameters of the last fit, without its least bits, or with new ones."""
+        old = len(self.mixture_.prob)
+        views = self._objective(old).views(self.params_)
+        for new, last in ((encoder[:-1], views[0][:-1]), (decoder[1:], views[2][1:])):
+            for part, other in zip(new, last, strict=True):
+                for name in part:
+                    part[name][:] = other[name]
+        up, down, last_up, last_down = encoder[-1], decoder[0], views[0][-1], views[2][0]
+        # What the decoder sees of a bit: its variance times its weights.
+        words = self._encode(X[: 10 * BLOCK_ROWS].astype(np.float32), old)
+        says = words.var(axis=0) * (last_down["weights"] ** 2).sum(axis=1)
+        n = min(old, up["bias"].size)
+        kept = np.sort(np.argsort(-says, kind="stable")[:n])
+        up["weights"][:] = NEW_BITS * rng.standard_normal(up["weights"].shape)
+        down["weights"][:] = NEW_BITS * rng.standard_normal(down["weights"].shape)
+        up["bias"][:] = 0.0
+        up["weights"][:, :n], up["bias"][:n] = last_up["weights"][:, kept], last_up["bias"][kept]
+        down["weights"][:n] = last_down["weights"][kept]
+        # Bits that go leave their mean behind.
+        gone = np.setdiff1d(np.arange(old), kept)
+        down["bias"][:] = (
+            last_down["bias"] + words[:, gone].mean(axis=0) @ last_down["weights"][gone]
+        )
+
+    # Codewords.
+
+    def _net(self, n_bits=None):
+        objective = self._objective(self._n_bits if n_bits is None else n_bits)
+        return objective, objective.views(self.params_), Workspace(by_rows=True)
+
+    @property
+    def _n_bits(self):
+        return int(self.sizes_[-1])
+
+    def _encoded(self, bits, n_bits=None):
+        """Encoder outputs of bits (n, d), float32: log odds of the code's bits."""
+        objective, views, work = self._net(n_bits)
+        out = np.empty((len(bits), objective.channel.n_outputs), dtype=np.float32)
+        for start in range(0, len(bits), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            out[part] = objective.encode(views, bits[part], work)
+        return out
+
+    def _encode(self, bits, n_bits=None):
+        return (self._encoded(bits, n_bits) > 0).astype(np.float32)
+
+    def _words(self, bits):
+        """Codewords (n, n_bits) of bits (n, d), both float32."""
+        self._refuse_barred()
+        search = self.encoder_search
+        if search == "auto":
+            search = "all" if self._n_bits <= AUTO_BITS else "flips"
+        objective, views, work = self._net()
+
+        def logits(words):
+            return objective.decode(views, words, None, work)
+
+        if search == "all":
+            return search_all(bits, self._n_bits, logits, self.distortion_)
+        words = self._encode(bits)
+        return words if search is None else search_flips(bits, words, logits, self.distortion_)
+
+    def _quantize(self, X):
+        return np.ascontiguousarray(self._words(X.astype(np.float32)).T, dtype=np.int64)
+
+    def _dequantize(self, symbols, dtype):
+        return np.ascontiguousarray(symbols.T, dtype=dtype)
+
+    def _decode(self, Z):
+        return self.distortion_.reproduction(self._probabilities(Z)).astype(Z.dtype)
+
+    def _probabilities(self, Z):
+        self._refuse_barred()
+        objective, views, work = self._net()
+        out = np.empty((len(Z), self.n_features_in_), dtype=Z.dtype)
+        for start in range(0, len(Z), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            code = np.ascontiguousarray(Z[part], dtype=np.float32)
+            out[part] = expit(objective.decode(views, code, None, work).astype(np.float64))
+        return out
+
+    @property
+    def _tables(self):
+        self._refuse_barred()
+        return self.mixture_
+
+    def sample_codes(self, X, random_state=None):
+        """Codewords drawn by the encoder's probabilities, rather than the most probable ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), of 0 and 1, dtype of X
+        """
+        X = self._check_input(X)
+        self._refuse_barred()
+        generator = check_random_state(random_state)
+        prob = expit(self._encoded(X.astype(np.float32)).astype(np.float64))
+        return (generator.random_sample(prob.shape) < prob).astype(X.dtype)
+
+    def inverse_transform(self, Z, *, probabilities=False):
+        """Reproduction of codewords.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            Bits, or their probabilities.
+        probabilities : bool, default=False
+            Return the decoder's probabilities of a 1 rather than bits.
+
+        Returns
+        -------
+        X_hat : ndarray of shape (n_samples, n_features), dtype of Z
+
+        Raises
+        ------
+        ValueError
+            Z does not have the columns of a code of this model.
+        """
+        Z = self._validate_code(Z)
+        return self._probabilities(Z) if probabilities else self._decode(Z)
+
+    def _describe_residual(self, X):
+        if self._has_code:
+            super()._describe_residual(X)
+
+    def _decoder_state(self):
+        return {
+            "params": self.params_,
+            "sizes": self.sizes_,
+            "mixture": self.mixture_.to_state(),
+            "constants": self.distortion_.constants(),
+        }
+
+    def _check_bottleneck(self):
+        if not self._has_code:
+            return
+        size = self._objective(self._n_bits).n_parameters
+        params = self.params_
+        if params.dtype != np.float32 or params.shape != (size,) or not np.isfinite(params).all():
+            raise CorruptStreamError("The model's autoencoder does not fit its layers.")
+        if not isinstance(self.mixture_, BitMixture) or self.mixture_.n_columns != self._n_bits:
+            raise CorruptStreamError("The model's law of bits does not fit its code.")

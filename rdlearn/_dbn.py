@@ -1,0 +1,398 @@
+"""DBNBlahutArimoto: a deep belief network fitted to the optimal reproduction, and its bits."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from rdlearn._belief_net import BeliefNet
+from rdlearn._binary import BinaryMixin, tilt_towards
+from rdlearn._boltzmann import Draws
+from rdlearn._bottleneck import BottleneckMixin
+from rdlearn._console import Progress
+from rdlearn._discrete import DiscreteCodec
+from rdlearn._partition import partition
+from rdlearn._sklearn import Interval, StrOptions
+from rdlearn._threads import one_blas_thread
+from rdlearn.distortions import Distortion, Hamming
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.information import nats_to_bits
+from rdlearn.nets.layers import Workspace
+
+__all__ = ["DBNBlahutArimoto"]
+
+# The learning rate of the last round, as a part of the first.
+LAST_RATE = 0.03
+# Epochs on the data themselves before the first round, in rounds.
+FIRST_ROUNDS = 3
+# Rows that the estimate in `fit` is a mean over.
+ESTIMATE_ROWS = 2000
+# Rows whose draws are in memory at once.
+BLOCK_ROWS = 4096
+
+
+class DBNBlahutArimoto(BottleneckMixin, BinaryMixin, DiscreteCodec):
+    r"""Blahut-Arimoto on tables of bits, with a deep belief network as the law of Y (Li & Chen).
+
+    The best channel at a price beta is :math:`\mu(y | x) \propto \mu(y) e^{-\beta d(x, y)}`, whose
+    marginal is :math:`\mu(y)` again. So rounds of two steps: draw y for every x from the network
+    tilted towards x, which shifts the biases of its visible units; train the network on the y.
+    Exact for one hidden layer; with more, the tilt of the visible biases alone is not the law
+    :math:`\mu(y | x)`, and y is drawn by passes up and down that start at x.
+
+    The network is then unrolled to an autoencoder with a bottleneck of `n_components` bits, and
+    fine-tuned to reproduce y. With beta = inf, y is x, and this is Hinton & Salakhutdinov's
+    autoencoder (Science 2006); beta = 0 makes Y independent of X. (The paper calls the lossless
+    end beta = 0, against its own equation.) Codewords are bits, packed by a learned model of their
+    joint law.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Bits of the bottleneck, the units of the last hidden layer.
+    hidden_layer_sizes : array-like of int, default=()
+        Units of the layers between the data and the bottleneck.
+    beta : float, default=4.0
+        Price of distortion in nats per unit, from 0 to inf: larger beta, y closer to x.
+    distortion : "hamming" or Hamming, default="hamming"
+        With costs a of a 1 for a 0 and b of a 0 for a 1. An infinite cost bars its flip in
+        `reproduce` and in the estimate; there is no bottleneck code then, which could not promise
+        that of new rows.
+    max_iter : int, default=20
+        Rounds.
+    n_epochs : int, default=4
+        Epochs of each layer in a round.
+    n_gibbs : int, default=10
+        Gibbs steps, or passes, that draw y, and steps of contrastive divergence. Where a layer has
+        at most 12 units next to it, the gradient is exact instead.
+    batch_size : int, default=100
+    learning_rate_init : float, default=0.3
+        Of the rounds; falls geometrically.
+    fine_tune_epochs : int, default=20
+        Epochs of the autoencoder; 0 leaves it as unrolled.
+    fine_tune_learning_rate : float, default=0.004
+        Of Adam; falls by a cosine over the second half.
+    encoder_search : {"auto", "all", "flips", None}, default="auto"
+        Whether codewords are tried against the decoder: "all" of them (at most 12 bits), "flips"
+        of single bits of the encoder's word, or None: the encoder's word. "auto" is "all" up to 10
+        bits, else "flips".
+    binarize : {None, float, "sample"}, default=None
+        What makes bits of X: nothing, a threshold that ones exceed, or "sample", which takes
+        values as probabilities of 1 and draws anew in each epoch; outside of fit the draw depends
+        on what is in a row.
+    warm_start : bool, default=False
+        Whether `fit` starts from the last fit; `n_components` and `beta` may change in between.
+    random_state : int, RandomState instance or None, default=None
+    device : {"cpu", "auto"}, default="cpu"
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    rate_distortion_estimate_ : dict or None
+        `rate_bits`, `distortion`, `rate_bits_error`, `distortion_error` of mu(y | x) on training
+        rows, by equation (4) of the paper; None where that cannot be computed exactly
+        (`estimate_rate_distortion` may estimate it).
+    history_ : DataFrame
+        `stage` 0 for rounds and 1 for fine-tuning, and the `loss` of its steps: mean squared error
+        of the first machine's reconstructions, cross-entropy of the autoencoder in nats.
+    beta_ : float
+    n_features_in_ : int
+
+    References
+    ----------
+    Li and Chen, "Learning to Compress Using Deep AutoEncoder", 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rdlearn import DBNBlahutArimoto
+    >>> rng = np.random.default_rng(0)
+    >>> words = rng.integers(0, 2, size=(4, 20))[rng.integers(0, 4, size=1000)]
+    >>> X = words ^ (rng.random(words.shape) < 0.05)
+    >>> codec = DBNBlahutArimoto(2, random_state=0).fit(X)
+    >>> bool(codec.mean_distortion(X) < 1.2), bool(codec.rate(X) < 2.1)  # 20 bits, 1 in 20 noise
+    (True, True)
+    >>> codec.transform(X[:1]).shape
+    (1, 2)
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="both")],
+        "distortion": [StrOptions({"hamming"}), Distortion],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "n_gibbs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "fine_tune_epochs": [Interval(Integral, 0, None, closed="left")],
+        "fine_tune_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "encoder_search": [StrOptions({"auto", "all", "flips"}), None],
+        **BinaryMixin._parameter_constraints,
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [StrOptions({"cpu", "cuda", "auto"})],
+        "verbose": ["verbose"],
+    }
+    _saved = ("_history", "_estimate")
+    # Parts of the contract that bits leave no choice about.
+    standardize, resolution, data_range = False, None, 1.0
+    target_rate = target_distortion = None
+    _asked_for_rate = True
+
+    def __init__(
+        self,
+        n_components=16,
+        *,
+        hidden_layer_sizes=(),
+        beta=4.0,
+        distortion="hamming",
+        max_iter=20,
+        n_epochs=4,
+        n_gibbs=10,
+        batch_size=100,
+        learning_rate_init=0.3,
+        fine_tune_epochs=20,
+        fine_tune_learning_rate=0.004,
+        encoder_search="auto",
+        binarize=None,
+        warm_start=False,
+        random_state=None,
+        device="cpu",
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.beta = beta
+        self.distortion = distortion
+        self.max_iter = max_iter
+        self.n_epochs = n_epochs
+        self.n_gibbs = n_gibbs
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.fine_tune_epochs = fine_tune_epochs
+        self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.encoder_search = encoder_search
+        self.binarize = binarize
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    # Fitting.
+
+    def _validate(self, X, reset=False, ensure_min_samples=1):
+        X = super()._validate(X, reset, ensure_min_samples)
+        self._check_binary(X)
+        if reset:
+            # What "sample" draws from, for the time of the fit.
+            self._source = X
+        return self._bits(X)
+
+    def fit(self, X, y=None):
+        """Learn the network, and the bottleneck code, from a table of bits.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            At least two rows of what `binarize` takes.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            X holds what `binarize` does not take, or a parameter does not suit this table.
+        """
+        try:
+            return super().fit(X, y)
+        finally:
+            vars(self).pop("_source", None)
+
+    def _fit(self, X):
+        if type(self.distortion_) is not Hamming:
+            raise ValueError(
+                f"distortion={self.distortion_!r} has no tilt of bits; choose 'hamming' or "
+                "Hamming(a, b)."
+            )
+        self._check_search()
+        sizes = np.concatenate([[X.shape[1]], self._hidden(), [self.n_components]])
+        again = self._can_go_on(sizes)
+        generator = check_random_state(self.random_state)
+        rng = np.random.Generator(np.random.Philox(generator.randint(2**31 - 1)))
+        mean = X.mean(axis=0, dtype=np.float64)
+        share = (mean * len(X) + 0.5) / (len(X) + 1)
+        net = BeliefNet(sizes.tolist())
+        net.init(rng, mean)
+        if again:
+            # All machines but the top one, whose size may have changed.
+            kept = slice(net.params.size - net.machines[-1].params.size)
+            net.params[kept] = self.stack_[kept]
+        self.sizes_, self.stack_, self.beta_ = sizes, net.params, float(self.beta)
+        self.base_ = np.log(share / (1 - share))
+        losses = {"stage": [], "loss": []}
+        with one_blas_thread():
+            self._rounds(net, rng, losses)
+            if self._has_code:
+                self._fit_bottleneck(net, X, again, rng, losses)
+        self.n_components_, self.n_iter_ = int(self.n_components), self.max_iter
+        self._history = losses
+        self._estimate = None
+        if net.enumerable:
+            self._estimate = self._exact_estimate(net, X[:: -(-len(X) // ESTIMATE_ROWS)])
+
+    def _rounds(self, net, rng, losses):
+        """Blahut-Arimoto: draw y given x, train on the y."""
+        trainers = net.trainers(self.n_gibbs, rng, self.device)
+        progress = Progress()
+        size = min(self.batch_size, len(self._source))
+        for number in range(self.max_iter + 1):
+            done = max(0, number - 1) / max(1, self.max_iter - 1)
+            rate = self.learning_rate_init * LAST_RATE**done
+            bits = self._bits(self._source, rng).astype(np.float32)
+            epochs = self.n_epochs
+            if number == 0:
+                epochs *= FIRST_ROUNDS
+            else:
+                bits = self._draw_blocks(net, bits, int(rng.integers(1 << 62)))
+            losses["loss"].append(net.learn(bits, trainers, epochs, rate, size, rng))
+            losses["stage"].append(0)
+            if not np.isfinite(net.params).all():
+                raise ValueError(
+                    f"The weights were not finite after round {number}; lower "
+                    f"learning_rate_init={self.learning_rate_init:g}."
+                )
+            if self.verbose:
+                progress.show(f"round {number}/{self.max_iter}: {losses['loss'][-1]:.4g}")
+        if self.verbose:
+            progress.clear()
+
+    def _draw_blocks(self, net, bits, seed):
+        """y for rows of bits x, float32, by tilted draws that start at x."""
+        out, work = np.empty(bits.shape, dtype=np.float32), Workspace()
+        keys = np.arange(len(bits), dtype=np.uint64)
+        for start in range(0, len(bits), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            out[part] = self._draw(net, bits[part], Draws(keys[part], seed), work)
+        return out
+
+    def _draw(self, net, bits, draws, work):
+        if np.isposinf(self.beta_):
+            return bits
+        shift, _ = tilt_towards(bits, self.beta_, self.distortion_)
+        return net.draw(bits, shift.astype(np.float32), self.n_gibbs, draws, work)
+
+    # The law of Y.
+
+    def reproduce(self, X, *, random_state=None):
+        """Rows drawn from the network tilted towards each row of X: Algorithm 3 of the paper.
+
+        An infinite cost is honoured: no barred flip happens.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_features), of 0 and 1, dtype of X
+        """
+        X = self._check_input(X)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        with one_blas_thread():
+            return self._draw_blocks(self._belief_net(), X.astype(np.float32), seed).astype(X.dtype)
+
+    def _belief_net(self):
+        return BeliefNet(self.sizes_.tolist(), self.stack_)
+
+    @property
+    def rate_distortion_estimate_(self):
+        check_is_fitted(self, "stack_")
+        return None if self._estimate is None else dict(zip(ESTIMATES, self._estimate, strict=True))
+
+    def estimate_rate_distortion(self, X, *, n_particles=100, n_steps=1000, random_state=0):
+        r"""Rate and distortion of mu(y | x), by equation (4) of the paper.
+
+        :math:`R = E[-\log_2 \sum_y \mu(y) e^{-\beta d(x, y)}] - \beta D / \ln 2`, which is the
+        information plus the divergence of Y's own law from the network's: an upper bound. Exact
+        where the network can be enumerated, else (one hidden layer only) a ratio of partition
+        functions by annealed importance sampling, biased upwards.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_particles, n_steps : int
+        random_state : int, RandomState instance or None, default=0
+
+        Returns
+        -------
+        dict
+            `rate_bits`, `distortion`, and the standard errors `rate_bits_error` and
+            `distortion_error`, of sampled rows and annealing together.
+
+        Raises
+        ------
+        ValueError
+            The network is too deep, or the effective sample size is below 10.
+        """
+        bits = self._check_input(X)
+        net = self._belief_net()
+        if net.enumerable:
+            values = self._exact_estimate(net, bits)
+        elif len(net.machines) > 1:
+            raise ValueError(
+                f"The network of hidden_layer_sizes={self._hidden().tolist()} has too many states "
+                "to sum over, and annealing knows one hidden layer only; use hidden_layer_sizes=() "
+                "or layers of at most 12 units."
+            )
+        else:
+            shift, constant = tilt_towards(bits, self.beta_, self.distortion_)
+            both = np.vstack([np.zeros((1, bits.shape[1])), shift])
+            seed = int(check_random_state(random_state).randint(2**31 - 1))
+            found = partition(net.machines[0], both, self.base_, n_particles, n_steps, seed)
+            mass = constant + found.log_z[1:] - found.log_z[0]
+            values = self._estimate_of(bits, mass, found.visible_means[1:], found.standard_error)
+        return dict(zip(ESTIMATES, values, strict=True))
+
+    def _exact_estimate(self, net, bits):
+        shift, constant = tilt_towards(bits, self.beta_, self.distortion_)
+        mass, means = net.tilted(shift)
+        return self._estimate_of(bits, constant + mass, means, np.zeros(len(bits) + 1))
+
+    def _estimate_of(self, bits, mass, means, errors):
+        # The distortion is linear in y, so that its mean is that of the mean.
+        loss = self.distortion_.samples(bits, means)
+        priced = np.where(loss > 0, self.beta_, 0.0) * loss
+        rate, n = nats_to_bits(-mass - priced), len(bits)
+        spread = [
+            np.std(values, ddof=1) / np.sqrt(n) if n > 1 else np.inf for values in (rate, loss)
+        ]
+        annealing = np.hypot(nats_to_bits(errors[0]), nats_to_bits(np.linalg.norm(errors[1:])) / n)
+        values = rate.mean(), loss.mean(), np.hypot(spread[0], annealing), spread[1]
+        return [float(value) for value in values]
+
+    def _check_state(self):
+        super()._check_state()
+        sizes = self.sizes_
+        if sizes.ndim != 1 or sizes.dtype.kind != "i" or len(sizes) < 2 or np.any(sizes < 1):
+            raise CorruptStreamError("The model's layers are out of range.")
+        if sizes[0] != self.n_features_in_ or sizes[-1] != self.n_components_:
+            raise CorruptStreamError("The model's layers do not fit its columns.")
+        counts = [int(d) * int(h) + int(d) + int(h) for d, h in zip(sizes, sizes[1:], strict=False)]
+        for array, dtype, size in (
+            (self.stack_, np.float32, sum(counts)),
+            (self.base_, np.float64, self.n_features_in_),
+        ):
+            if array.dtype != dtype or array.shape != (size,) or not np.isfinite(array).all():
+                raise CorruptStreamError("The model's network does not fit its layers.")
+        self._check_bottleneck()
+
+
+ESTIMATES = ("rate_bits", "distortion", "rate_bits_error", "distortion_error")

@@ -1,0 +1,97 @@
+"""Encoders that try codewords against the decoder: the best of all, or better ones bit by bit."""
+
+import numpy as np
+
+from rdlearn._boltzmann import all_states
+from rdlearn.kernels.losses import LOSSES, loss
+
+__all__ = ["MAX_BITS", "search_all", "search_flips"]
+
+# Bits up to which all codewords are tried.
+MAX_BITS = 12
+# Sweeps of single flips: by the likelihood, which sees more than a threshold does, then by the
+# distortion itself until nothing changes, but at most so often.
+SMOOTH_SWEEPS, SWEEPS = 2, 3
+BLOCK_ROWS = 1024
+
+
+def search_all(bits, n_bits, logits, distortion):
+    """Codewords (n, n_bits), float32, of least distortion among all, for rows of bits (n, d).
+
+    Parameters
+    ----------
+    bits : ndarray of shape (n, d), float32
+        Of 0 and 1.
+    n_bits : int
+    logits : callable
+        Decoder outputs (m, d) of codewords (m, n_bits), each by its own row.
+    distortion : Hamming
+        Of finite costs.
+    """
+    words = all_states(n_bits)
+    ones = np.concatenate(
+        [
+            _ones(logits(words[start : start + BLOCK_ROWS]), distortion)
+            for start in range(0, len(words), BLOCK_ROWS)
+        ]
+    )
+    # a sum(y) - (a + b) x y, but for what depends on x alone. Whole numbers of float32, and sums of
+    # them: exact in any order.
+    weight = ones.sum(axis=1, dtype=np.float64) * distortion.a
+    best = np.empty(len(bits), dtype=np.int64)
+    for start in range(0, len(bits), BLOCK_ROWS):
+        common = bits[start : start + BLOCK_ROWS] @ ones.T
+        loss = weight - (distortion.a + distortion.b) * common.astype(np.float64)
+        best[start : start + BLOCK_ROWS] = loss.argmin(axis=1)
+    return words[best]
+
+
+def search_flips(bits, code, logits, distortion):
+    """Codewords (n, n_bits), float32, no worse than `code`, by flips of single bits.
+
+    Parameters as for `search_all`.
+    """
+    code = code.copy()
+    for start in range(0, len(bits), BLOCK_ROWS):
+        x, part = bits[start : start + BLOCK_ROWS], code[start : start + BLOCK_ROWS]
+        before, first = part.copy(), _loss(logits(part), x, distortion)
+        for _ in range(SMOOTH_SWEEPS):
+            if not _sweep(x, part, lambda z, x: _cross_entropy(logits(z), x)):
+                break
+        # Likelihood leads to better places, but not for every row.
+        worse = _loss(logits(part), x, distortion) > first
+        part[worse] = before[worse]
+        for _ in range(SWEEPS):
+            if not _sweep(x, part, lambda z, x: _loss(logits(z), x, distortion)):
+                break
+    return code
+
+
+def _sweep(x, code, cost):
+    """Flip each bit where that lowers the cost; returns whether any did."""
+    best, changed = cost(code, x), False
+    for j in range(code.shape[1]):
+        code[:, j] = 1 - code[:, j]
+        flipped = cost(code, x)
+        better = flipped < best
+        code[~better, j] = 1 - code[~better, j]
+        best = np.where(better, flipped, best)
+        changed |= bool(better.any())
+    return changed
+
+
+def _ones(output, distortion):
+    # expit(output) > a / (a + b), as Hamming's reproduction.
+    return (output > np.log(distortion.a / distortion.b)).astype(np.float32)
+
+
+def _loss(output, x, distortion):
+    y = _ones(output, distortion)
+    rise = np.count_nonzero(y > x, axis=1)
+    return distortion.a * rise + distortion.b * np.count_nonzero(y < x, axis=1)
+
+
+def _cross_entropy(output, x):
+    grad, samples = np.empty_like(output), np.empty(len(output))
+    loss(LOSSES["bernoulli"], output, x, 1.0, 0.0, grad, samples)
+    return samples

@@ -1,0 +1,62 @@
+"""Bits through noise: the bottleneck of an autoencoder that will be cut to bits."""
+
+import math
+
+import numpy as np
+
+from rdlearn.kernels.elementwise import ACTIVATIONS
+
+__all__ = ["BinaryChannel"]
+
+LOGISTIC = ACTIVATIONS["logistic"]
+# Deviation of the noise: only values far from 0 get through it, and those survive the cut.
+NOISE = 3.0
+
+
+class BinaryChannel:
+    """code = logistic(encoded + 3 noise), which learns to be 0 or 1.
+
+    As in Salakhutdinov & Hinton, "Semantic hashing" (2009). The rate is n_components bits, whatever
+    the parameters, and has no gradient.
+
+    Parameters
+    ----------
+    n_components : int
+    """
+
+    n_parameters = 0
+    min_rows = 1
+
+    def __init__(self, n_components):
+        self.n_components = self.n_outputs = n_components
+
+    def init(self, rng, params, last):
+        """Nothing to set."""
+
+    def draw(self, rng, n):
+        """Standard normal noise (n, k), float32."""
+        return rng.standard_normal((n, self.n_components), dtype=np.float32)
+
+    def start(self, dtype, state=None, settled=True):
+        """Nothing passes from batch to batch."""
+        return None
+
+    def keep(self, code, cache, state):
+        """Nothing passes from batch to batch."""
+        return None
+
+    def forward(self, params, encoded, draw, state, work):
+        """Code (n, k) in [0, 1], rate (n,) in nats, and what `backward` needs."""
+        code = work.empty("code", encoded.shape, encoded.dtype)
+        np.multiply(draw, code.dtype.type(NOISE), out=code)
+        code += encoded
+        bias = np.zeros(self.n_components, dtype=code.dtype)
+        work.ops.bias_activation(code, bias, LOGISTIC)
+        rate = np.full(len(code), self.n_components * math.log(2), dtype=code.dtype)
+        return code, rate, code
+
+    def backward(self, params, grads, grad_code, grad_rate, cache, work):
+        """Gradient by the encoder outputs; `grad_code` is used up."""
+        sums = np.empty(self.n_components, dtype=cache.dtype)
+        work.ops.activation_gradient(grad_code, cache, sums, LOGISTIC)
+        return grad_code

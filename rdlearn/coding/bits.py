@@ -1,0 +1,151 @@
+"""Words of bits as bytes: a mixture of independent bits, in integers, with a raw fallback."""
+
+import numpy as np
+from scipy.special import logsumexp
+
+from rdlearn.coding.integers import stored
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.kernels import bit_coding as kernels
+
+__all__ = ["BitMixture"]
+
+# Sizes of the mixture that `fit` tries, and rows that it looks at.
+SIZES, ROWS = (1, 8, 32, 128, 384), 30_000
+N_ITER = 40
+# Part of the rows that decide between sizes, and pseudo-counts of each component's bits.
+HELD_OUT, PSEUDO = 0.2, 0.5
+MAX_COMPONENTS = 4096
+
+
+class BitMixture:
+    """Joint law of words of bits: a mixture of words of independent bits.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_components,), integers of 1 to 2**32 - 1
+        The largest is at least 2**31.
+    prob : array-like of shape (n_bits, n_components), integers of 1 to 2**16 - 1
+        Probabilities of a 1, in units of 2**-16.
+    """
+
+    def __init__(self, weights, prob):
+        weights, prob = np.asarray(weights, dtype=np.int64), np.asarray(prob, dtype=np.int64)
+        if prob.ndim != 2 or weights.shape != prob.shape[1:] or prob.size == 0:
+            raise CorruptStreamError("The mixture of bits has arrays that do not fit together.")
+        if (
+            len(weights) > MAX_COMPONENTS
+            or weights.min() < 1
+            or not 31 <= np.log2(weights.max()) < 32
+        ):
+            raise CorruptStreamError("The mixture of bits has impossible weights.")
+        if prob.min() < 1 or prob.max() >= 1 << kernels.PROBABILITY_BITS:
+            raise CorruptStreamError("The mixture of bits has impossible probabilities.")
+        self.weights, self.prob = weights.astype(np.uint32), prob.astype(np.uint16)
+
+    @property
+    def n_columns(self):
+        return len(self.prob)
+
+    @classmethod
+    def fit(cls, words, rng, sizes=SIZES):
+        """The mixture of words (n, n_bits) of 0 and 1 that codes held-out words shortest.
+
+        Expectation-maximisation from random words; sizes of more components than words are left
+        out.
+        """
+        words = words[rng.permutation(len(words))[:ROWS]].astype(np.float64)
+        held = max(1, int(HELD_OUT * len(words))) if len(words) > 1 else 0
+        inner, outer = words[held:], words[: held or None]
+        best = None
+        for size in sizes:
+            if best is not None and size > len(inner) / 4:
+                break
+            mixture = _expectation_maximisation(inner, size, rng)
+            length = -_log_mass(outer, *mixture)[1].mean()
+            if best is not None and length >= best[0]:
+                break
+            best = length, size
+        return cls._in_integers(*_expectation_maximisation(words, best[1], rng))
+
+    @classmethod
+    def _in_integers(cls, share, prob):
+        top = (1 << kernels.PROBABILITY_BITS) - 1
+        whole = np.rint(share / share.max() * (2.0**32 - 1))
+        return cls(np.maximum(whole, 1), np.clip(np.rint(prob.T * (top + 1)), 1, top))
+
+    def code_length(self, symbols):
+        """Bits of each word of symbols (n_bits, n); returns (n,) float64."""
+        out = np.empty(symbols.shape[1])
+        kernels.code_length(symbols, self._frequencies(symbols), out)
+        return out
+
+    def _frequencies(self, symbols):
+        out = np.empty(symbols.shape, dtype=np.uint16)
+        kernels.bit_frequencies(symbols, self.weights, self.prob, out)
+        return out
+
+    def encode(self, symbols):
+        """Bytes of words (n_bits, n): coded where that is shorter than the bits themselves."""
+        words = np.empty(symbols.size + 1, dtype=np.uint16)
+        state, first = kernels.encode(symbols, self._frequencies(symbols), words)
+        coded = np.uint32(state).astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
+        raw = np.packbits(symbols.T.astype(bool)).tobytes()
+        # The decoder tells them apart by their length.
+        return coded if len(coded) < len(raw) else raw
+
+    def decode(self, payload, n):
+        """Inverse of `encode`: (n_bits, n) int64, or CorruptStreamError."""
+        out = np.empty((self.n_columns, n), dtype=np.int64)
+        raw = -(-out.size // 8)
+        if len(payload) == raw:
+            bits = np.unpackbits(np.frombuffer(payload, dtype=np.uint8))
+            if bits[out.size :].any():
+                raise CorruptStreamError("A chunk of raw bits ends in more than it declares.")
+            return bits[: out.size].reshape(n, -1).T.astype(np.int64)
+        if not 4 <= len(payload) < raw or len(payload) % 2:
+            raise CorruptStreamError(
+                f"A chunk holds {len(payload)} bytes, which {n} words of {self.n_columns} bits "
+                "never take."
+            )
+        state, words = np.frombuffer(payload, "<u4", 1)[0], np.frombuffer(payload, "<u2", -1, 4)
+        status = kernels.decode(
+            state, words.astype(np.uint16, copy=False), self.weights, self.prob, out
+        )
+        if status != kernels.OK or state < 1 << 16:
+            raise CorruptStreamError("A chunk's entropy code is damaged; fetch the stream again.")
+        return out
+
+    def to_state(self):
+        """Arrays that `from_state` turns back into the same mixture."""
+        return {"weights": self.weights, "prob": self.prob}
+
+    @classmethod
+    def from_state(cls, state):
+        arrays = [stored(state, name, np.ndarray) for name in ("weights", "prob")]
+        if any(array.dtype.kind not in "iu" for array in arrays):
+            raise CorruptStreamError("The mixture of bits is not in integers.")
+        return cls(*arrays)
+
+
+def _expectation_maximisation(words, size, rng):
+    """Shares (size,) and probabilities of a 1 (size, n_bits)."""
+    n, mean = len(words), (words.sum(axis=0) + PSEUDO) / (len(words) + 2 * PSEUDO)
+    share = np.full(size, 1 / size)
+    prob = mean[None].copy()
+    if size > 1:
+        prob = 0.5 * words[rng.integers(n, size=size)] + 0.5 * mean
+        for _ in range(N_ITER):
+            logs, total = _log_mass(words, share, prob)
+            belongs = np.exp(logs - total[:, None])
+            counts = belongs.sum(axis=0)
+            share = (counts + PSEUDO) / (n + PSEUDO * size)
+            # Pseudo-counts at the mean of all words: what is rare within a component.
+            prob = (belongs.T @ words + PSEUDO * mean) / (counts + PSEUDO)[:, None]
+    return share, prob
+
+
+def _log_mass(words, share, prob):
+    """Log probabilities of words with each component (n, size), and with all (n,), in nats."""
+    p = np.clip(prob, 2.0**-kernels.PROBABILITY_BITS, 1 - 2.0**-kernels.PROBABILITY_BITS)
+    logs = words @ (np.log(p) - np.log1p(-p)).T + (np.log1p(-p).sum(axis=1) + np.log(share))
+    return logs, logsumexp(logs, axis=1)
