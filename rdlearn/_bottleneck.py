@@ -18,8 +18,6 @@ from rdlearn.nets.losses import make_loss
 
 __all__ = ["BottleneckMixin"]
 
-# Bits up to which "auto" tries all codewords.
-AUTO_BITS = 10
 BLOCK_ROWS = 1024
 # Rows whose codewords the mixture is fitted to.
 CODE_ROWS = 20_000
@@ -92,7 +90,8 @@ class BottleneckMixin:
             self._fine_tune(net, objective, params, rng, losses)
         self.params_ = params
         rows = rng.permutation(len(X))[:CODE_ROWS]
-        words = self._words(X[np.sort(rows)].astype(np.float32))
+        # Here no row has to be the same in other company, so that products may be fast.
+        words = self._words(X[np.sort(rows)].astype(np.float32), by_rows=False)
         self.mixture_ = BitMixture.fit(words, rng)
 
     def _fine_tune(self, net, objective, params, rng, losses):
@@ -152,40 +151,40 @@ class BottleneckMixin:
 
     # Codewords.
 
-    def _net(self, n_bits=None):
+    def _net(self, n_bits=None, by_rows=True):
         objective = self._objective(self._n_bits if n_bits is None else n_bits)
-        return objective, objective.views(self.params_), Workspace(by_rows=True)
+        return objective, objective.views(self.params_), Workspace(by_rows=by_rows)
 
     @property
     def _n_bits(self):
         return int(self.sizes_[-1])
 
-    def _encoded(self, bits, n_bits=None):
+    def _encoded(self, bits, *net):
         """Encoder outputs of bits (n, d), float32: log odds of the code's bits."""
-        objective, views, work = self._net(n_bits)
+        objective, views, work = self._net(*net)
         out = np.empty((len(bits), objective.channel.n_outputs), dtype=np.float32)
         for start in range(0, len(bits), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
             out[part] = objective.encode(views, bits[part], work)
         return out
 
-    def _encode(self, bits, n_bits=None):
-        return (self._encoded(bits, n_bits) > 0).astype(np.float32)
+    def _encode(self, bits, *net):
+        return (self._encoded(bits, *net) > 0).astype(np.float32)
 
-    def _words(self, bits):
+    def _words(self, bits, by_rows=True):
         """Codewords (n, n_bits) of bits (n, d), both float32."""
         self._refuse_barred()
         search = self.encoder_search
         if search == "auto":
-            search = "all" if self._n_bits <= AUTO_BITS else "flips"
-        objective, views, work = self._net()
+            search = "all" if self._n_bits <= MAX_BITS else "flips"
+        objective, views, work = self._net(None, by_rows)
 
         def logits(words):
             return objective.decode(views, words, None, work)
 
         if search == "all":
             return search_all(bits, self._n_bits, logits, self.distortion_)
-        words = self._encode(bits)
+        words = self._encode(bits, None, by_rows)
         return words if search is None else search_flips(bits, words, logits, self.distortion_)
 
     def _quantize(self, X):
@@ -255,6 +254,8 @@ class BottleneckMixin:
     def _describe_residual(self, X):
         if self._has_code:
             super()._describe_residual(X)
+        else:
+            self.resolution_, self.noise_scale_ = np.ones(X.shape[1]), 0.0
 
     def _decoder_state(self):
         return {

@@ -69,14 +69,14 @@ class DBNBlahutArimoto(BottleneckMixin, BinaryMixin, DiscreteCodec):
     batch_size : int, default=100
     learning_rate_init : float, default=0.3
         Of the rounds; falls geometrically.
-    fine_tune_epochs : int, default=20
+    fine_tune_epochs : int, default=100
         Epochs of the autoencoder; 0 leaves it as unrolled.
     fine_tune_learning_rate : float, default=0.004
         Of Adam; falls by a cosine over the second half.
     encoder_search : {"auto", "all", "flips", None}, default="auto"
         Whether codewords are tried against the decoder: "all" of them (at most 12 bits), "flips"
-        of single bits of the encoder's word, or None: the encoder's word. "auto" is "all" up to 10
-        bits, else "flips".
+        of single bits of the encoder's word, or None: the encoder's word. "auto" is "all" where
+        that is possible, else "flips".
     binarize : {None, float, "sample"}, default=None
         What makes bits of X: nothing, a threshold that ones exceed, or "sample", which takes
         values as probabilities of 1 and draws anew in each epoch; outside of fit the draw depends
@@ -110,11 +110,11 @@ class DBNBlahutArimoto(BottleneckMixin, BinaryMixin, DiscreteCodec):
     >>> rng = np.random.default_rng(0)
     >>> words = rng.integers(0, 2, size=(4, 20))[rng.integers(0, 4, size=1000)]
     >>> X = words ^ (rng.random(words.shape) < 0.05)
-    >>> codec = DBNBlahutArimoto(2, random_state=0).fit(X)
-    >>> bool(codec.mean_distortion(X) < 1.2), bool(codec.rate(X) < 2.1)  # 20 bits, 1 in 20 noise
+    >>> codec = DBNBlahutArimoto(4, random_state=0).fit(X)
+    >>> bool(codec.mean_distortion(X) < 1.2), bool(codec.rate(X) < 2.3)
     (True, True)
     >>> codec.transform(X[:1]).shape
-    (1, 2)
+    (1, 4)
     """
 
     _parameter_constraints: dict = {
@@ -154,7 +154,7 @@ class DBNBlahutArimoto(BottleneckMixin, BinaryMixin, DiscreteCodec):
         n_gibbs=10,
         batch_size=100,
         learning_rate_init=0.3,
-        fine_tune_epochs=20,
+        fine_tune_epochs=100,
         fine_tune_learning_rate=0.004,
         encoder_search="auto",
         binarize=None,
@@ -368,9 +368,11 @@ class DBNBlahutArimoto(BottleneckMixin, BinaryMixin, DiscreteCodec):
 
     def _estimate_of(self, bits, mass, means, errors):
         # The distortion is linear in y, so that its mean is that of the mean.
-        loss = self.distortion_.samples(bits, means)
-        priced = np.where(loss > 0, self.beta_, 0.0) * loss
-        rate, n = nats_to_bits(-mass - priced), len(bits)
+        loss, n = self.distortion_.samples(bits, means), len(bits)
+        if np.isposinf(self.beta_):
+            # What costs more than anything does not happen.
+            loss[:] = 0.0
+        rate = nats_to_bits(-mass - (self.beta_ * loss if loss.any() else 0.0))
         spread = [
             np.std(values, ddof=1) / np.sqrt(n) if n > 1 else np.inf for values in (rate, loss)
         ]

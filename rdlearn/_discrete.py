@@ -111,7 +111,8 @@ class DiscreteCodec(BaseCodec):
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
         chunk_rows : int, default=None
-            Rows of a chunk, the unit that can be decoded alone, at 40 bytes of fixed cost each.
+            Rows of a chunk, the unit that can be decoded alone, at 8 bytes of fixed cost each, and
+            4 (codes of bits) or 32 of the entropy coder.
             None takes the most a chunk can hold.
 
         Returns
@@ -267,7 +268,7 @@ class DiscreteCodec(BaseCodec):
         position = file.tell()
         present = file.seek(0, io.SEEK_END) - position
         file.seek(position)
-        if header.n_chunks * container.LEAST_CHUNK > present:
+        if header.n_chunks * (container.CHUNK_HEAD + self._tables.least_payload) > present:
             raise CorruptStreamError(
                 f"The stream declares {header.n_rows} rows in {header.n_chunks} chunks but holds "
                 f"only {present} bytes: truncated."

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdlearn.coding.container import (
-    LEAST_CHUNK,
+    CHUNK_HEAD,
     MAX_CHUNK,
     Header,
     chunk_bytes,
     read_chunks,
     read_header,
 )
+from rdlearn.coding.tables import IntegerTables
 from rdlearn.exceptions import CorruptStreamError
 
 PLAIN = settings(deadline=None, derandomize=True, max_examples=60)
@@ -77,7 +78,7 @@ def test_chunk_layout():
     checksum = zlib.crc32((3).to_bytes(8, "little") + b"payload")
     assert data == struct.pack("<II", 7, checksum) + b"payload"
     # A chunk's head and the entropy coder's eight states.
-    assert LEAST_CHUNK == 8 + 32
+    assert CHUNK_HEAD + IntegerTables.least_payload == 8 + 32
 
 
 def test_a_long_name_is_refused():

@@ -10,6 +10,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import estimator_checks
 
 from rdlearn import (
+    DBNBlahutArimoto,
     EchoAutoencoder,
     EchoClassifier,
     PCACodec,
@@ -32,6 +33,7 @@ VARIANTS = {
     "echo, early stopping": EchoAutoencoder(early_stopping=True, **NET),
     "variational": VariationalAutoencoder(**NET),
     "iaf": VariationalAutoencoder(flow="iaf", **NET),
+    "belief net": DBNBlahutArimoto(4, binarize=0.0, max_iter=2, fine_tune_epochs=5),
     "boltzmann": RestrictedBoltzmannMachine(8, binarize=0.0),
     "classifier": EchoClassifier(beta=30.0, hidden_layer_sizes=(8,), max_iter=100),
 }

@@ -28,6 +28,9 @@ class BitMixture:
         Probabilities of a 1, in units of 2**-16.
     """
 
+    # Bytes that any chunk takes.
+    least_payload = 1
+
     def __init__(self, weights, prob):
         weights, prob = np.asarray(weights, dtype=np.int64), np.asarray(prob, dtype=np.int64)
         if prob.ndim != 2 or weights.shape != prob.shape[1:] or prob.size == 0:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["LEAST_CHUNK", "MAX_CHUNK", "Header", "chunk_bytes", "read_chunks", "read_header"]
+__all__ = ["CHUNK_HEAD", "MAX_CHUNK", "Header", "chunk_bytes", "read_chunks", "read_header"]
 
 MAGIC = b"RDLS"
 VERSION = 1
@@ -22,8 +22,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 MAX_CHUNK = 1 << 20
 _HEAD = struct.Struct("<4sBB20s8sQIII")
 _CHUNK = struct.Struct("<II")
-# A chunk holds at least its head and the entropy coder's states.
-LEAST_CHUNK = _CHUNK.size + 32
+CHUNK_HEAD = _CHUNK.size
 
 
 @dataclass(frozen=True)

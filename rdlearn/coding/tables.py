@@ -70,6 +70,9 @@ class IntegerTables:
         The last entry is the escape; 0 there closes the table.
     """
 
+    # Bytes that any chunk takes: the coder's states.
+    least_payload = 4 * kernels.N_LANES
+
     def __init__(self, low, shift, frequencies):
         self.low = np.asarray(low, dtype=np.int64)
         self.shift = np.asarray(shift, dtype=np.int64)

@@ -1,0 +1,336 @@
+"""DBNBlahutArimoto: the law it fits, its estimate, its code and what it refuses."""
+
+import warnings
+
+import numpy as np
+import pytest
+from reference import Enumerated, words
+from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer
+
+from rdlearn import CorruptStreamError, DBNBlahutArimoto, PCACodec, blahut_arimoto, load
+from rdlearn.distortions import Hamming, SquaredError
+
+N = 6
+RULES = {"max_iter": 15, "n_epochs": 2, "n_gibbs": 20, "learning_rate_init": 0.5}
+
+
+def markov(n=N, flip=0.15):
+    s = words(n)
+    flips = (s[:, 1:] != s[:, :-1]).sum(axis=1)
+    return 0.5 * flip**flips * (1 - flip) ** (n - 1 - flips)
+
+
+def sample(p, n, seed=0):
+    return words(N)[np.random.default_rng(seed).choice(len(p), size=n, p=p)]
+
+
+def table(n=600, d=30, seed=0):
+    """Noisy copies of four words."""
+    base = np.random.default_rng(9).integers(0, 2, size=(4, d))
+    rng = np.random.default_rng(seed)
+    return base[rng.integers(4, size=n)] ^ (rng.random((n, d)) < 0.05)
+
+
+def codec(**params):
+    rules = {"max_iter": 3, "n_epochs": 2, "n_gibbs": 3, "fine_tune_epochs": 20, "batch_size": 20}
+    return DBNBlahutArimoto(**{"n_components": 3, "random_state": 0} | rules | params)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return codec(hidden_layer_sizes=(30,)).fit(table())
+
+
+# The law of Y.
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 4.0])
+def test_one_layer_comes_close_to_blahut_arimoto(beta):
+    p, d = markov(), (words(N)[:, None] != words(N)).sum(axis=2).astype(float)
+    best = blahut_arimoto(p, d, beta).upper_bound
+    model = DBNBlahutArimoto(
+        10, beta=beta, fine_tune_epochs=0, encoder_search=None, random_state=0, **RULES
+    ).fit(sample(p, 5000))
+    machine = model._belief_net().machines[0]
+    law = Enumerated(machine.weights, machine.visible, machine.hidden).p_v
+    got = -p @ logsumexp(np.log(law) - beta * d, axis=1)
+    assert best < got < 1.06 * best
+    # Without rounds, a machine of the words themselves says too much where little is worth it.
+    if beta <= 2:
+        assert got < -p @ logsumexp(np.log(p) - beta * d, axis=1)
+    estimate = model.estimate_rate_distortion(words(N))
+    assert model.rate_distortion_estimate_.keys() == estimate.keys()
+
+
+@pytest.mark.parametrize("distortion", [Hamming(), Hamming(0.5, 2.0), Hamming(np.inf, 1.0)])
+@pytest.mark.parametrize("hidden", [(), (4,)])
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_the_estimate_is_equation_4(beta, hidden, distortion):
+    model = codec(
+        beta=beta, hidden_layer_sizes=hidden, distortion=distortion, fine_tune_epochs=0
+    ).fit(sample(markov(), 300))
+    X, p = words(N).astype(float), None
+    for m in reversed(model._belief_net().machines):
+        if p is None:
+            p = Enumerated(m.weights, m.visible, m.hidden).p_v
+            continue
+        on = 1 / (1 + np.exp(-(words(m.hidden.size) @ m.weights.T.astype(float) + m.visible)))
+        v = words(m.visible.size)
+        p = p @ np.where(v[None] == 1, on[:, None], 1 - on[:, None]).prod(axis=2)
+    loss = np.stack([distortion.samples(np.tile(x, (64, 1)), X) for x in X])
+    with np.errstate(invalid="ignore"):
+        logs = np.log(p) + np.where(np.isinf(loss), -np.inf, -beta * loss)
+    mass = logsumexp(logs, axis=1)
+    channel = np.exp(logs - mass[:, None])
+    mean = (channel * np.where(channel > 0, loss, 0)).sum(axis=1)
+    rate = (-mass - beta * mean) / np.log(2)
+    got = model.estimate_rate_distortion(X)
+    assert got["rate_bits"] == pytest.approx(rate.mean(), abs=1e-4)
+    assert got["distortion"] == pytest.approx(mean.mean(), abs=1e-4)
+    assert got["rate_bits_error"] == pytest.approx(rate.std(ddof=1) / 8, rel=1e-3, abs=1e-4)
+    assert got["distortion_error"] == pytest.approx(mean.std(ddof=1) / 8, rel=1e-3, abs=1e-4)
+
+
+def test_the_estimate_may_be_annealed_or_refused():
+    X = table(200, 20)
+    model = codec(n_components=20, fine_tune_epochs=0, encoder_search=None, beta=1.0).fit(X)
+    assert model.rate_distortion_estimate_ is None
+    got = model.estimate_rate_distortion(X[:20])
+    other = model.estimate_rate_distortion(X[:20], random_state=1)
+    assert abs(got["rate_bits"] - other["rate_bits"]) < 1.0 and got["rate_bits_error"] > 0
+    model.stack_[:400] *= 40
+    with pytest.raises(ValueError, match="effective sample size"):
+        model.estimate_rate_distortion(X[:3], n_steps=2)
+    deep = codec(hidden_layer_sizes=(13,), fine_tune_epochs=0).fit(X)
+    assert deep.rate_distortion_estimate_ is None
+    with pytest.raises(ValueError, match="too many states.*layers of at most 12"):
+        deep.estimate_rate_distortion(X)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, np.inf])
+def test_a_stored_zero_stays_a_zero(beta):
+    X = table()
+    model = codec(beta=beta, distortion=Hamming(a=np.inf), hidden_layer_sizes=(30,)).fit(X)
+    Y = model.reproduce(X, random_state=0)
+    assert not np.any((X == 0) & (Y == 1))
+    assert np.any((X == 1) & (Y == 0)) == np.isfinite(beta)
+    for call in (model.transform, model.rate, model.compress, model.mean_distortion, model.score):
+        with pytest.raises(ValueError, match=r"bars flips.*use reproduce\(X\)"):
+            call(X)
+    with pytest.raises(ValueError, match="bars flips"):
+        model.inverse_transform(np.zeros((1, 3)))
+
+
+def test_reproduce_follows_beta():
+    X = table()
+    flips = [
+        np.mean(codec(beta=beta, fine_tune_epochs=0).fit(X).reproduce(X, random_state=0) != X)
+        for beta in (0.0, 1.0, 3.0, np.inf)
+    ]
+    assert flips[0] > flips[1] > flips[2] > flips[3] == 0.0
+    model = codec(beta=1.0).fit(X)
+    np.testing.assert_array_equal(
+        model.reproduce(X, random_state=1), model.reproduce(X, random_state=1)
+    )
+    assert not np.array_equal(
+        model.reproduce(X, random_state=1), model.reproduce(X, random_state=2)
+    )
+
+
+# The code.
+
+
+def test_codes_are_bits_that_decode_to_bits(fitted):
+    X = table(seed=1)
+    Z = fitted.transform(X)
+    assert Z.shape == (600, 3) and set(np.unique(Z)) <= {0.0, 1.0}
+    X_hat = fitted.inverse_transform(Z)
+    np.testing.assert_array_equal(X_hat, fitted.reconstruct(X))
+    P = fitted.inverse_transform(Z, probabilities=True)
+    np.testing.assert_array_equal(X_hat, (P > 0.5).astype(float))
+    assert fitted.mean_distortion(X) == pytest.approx(np.mean(np.sum(X != X_hat, axis=1)))
+    # Four words, noise of 1 in 20: two bits say them all.
+    assert fitted.mean_distortion(X) < 30 * 0.07
+    assert 1.9 < fitted.rate(X) < 3.0
+    assert PCACodec(3, n_bits=1, distortion="hamming").fit(table()).mean_distortion(
+        X
+    ) > fitted.mean_distortion(X)
+
+
+def test_sampled_codes_are_about_the_encoders_words(fitted):
+    X = table(seed=1)
+    plain = clone(fitted).set_params(encoder_search=None).fit(table())
+    Z = plain.transform(X)
+    drawn = np.mean([plain.sample_codes(X, random_state=seed) for seed in range(60)], axis=0)
+    odds = plain._encoded(X.astype(np.float32)).astype(float)
+    # Sixty draws: five standard errors.
+    assert np.abs(drawn - 1 / (1 + np.exp(-odds))).max() < 5 * 0.5 / np.sqrt(60)
+    np.testing.assert_array_equal(Z, odds > 0)
+
+
+def test_search_never_loses(fitted):
+    X = table(seed=1)
+    loss = {}
+    for search in (None, "flips", "all"):
+        fitted.set_params(encoder_search=search)
+        loss[search] = fitted.distortion_samples(X)
+    fitted.set_params(encoder_search="auto")
+    np.testing.assert_array_equal(fitted.distortion_samples(X), loss["all"])
+    assert np.all(loss["all"] <= loss["flips"]) and np.all(loss["flips"] <= loss[None])
+
+
+@pytest.mark.parametrize("search", [None, "flips", "all"])
+def test_rows_do_not_depend_on_company(fitted, search):
+    X = np.tile(table(seed=2), (4, 1))
+    order = np.random.default_rng(0).permutation(len(X))[:1100]
+    fitted.set_params(encoder_search=search)
+    np.testing.assert_array_equal(fitted.transform(X[order]), fitted.transform(X)[order])
+    np.testing.assert_array_equal(fitted.rate_samples(X[order]), fitted.rate_samples(X)[order])
+    fitted.set_params(encoder_search="auto")
+
+
+def test_bytes(fitted):
+    X = np.tile(table(seed=1), (10, 1)).astype(np.float32)
+    blob = fitted.compress(X, chunk_rows=1000)
+    np.testing.assert_array_equal(fitted.decompress(blob), fitted.reconstruct(X))
+    np.testing.assert_array_equal(
+        fitted.decompress(blob, rows=slice(995, 1005)), fitted.reconstruct(X)[995:1005]
+    )
+    bits = fitted.rate(X) * len(X)
+    fixed = 8 * (54 + 6 * 8)
+    # The state of the coder and a word in each of six chunks.
+    assert abs(8 * len(blob) - fixed - bits) < 6 * 8 * 7
+    # Little is raw: never more than the bits themselves.
+    tiny = fitted.compress(X[:7], chunk_rows=1)
+    np.testing.assert_array_equal(fitted.decompress(tiny), fitted.reconstruct(X[:7]))
+    assert len(tiny) == 54 + 7 * 9
+    for place in range(54, len(blob), 97):
+        damaged = bytearray(blob)
+        damaged[place] ^= 1
+        with pytest.raises(CorruptStreamError):
+            fitted.decompress(bytes(damaged))
+    with pytest.raises(CorruptStreamError, match="another model"):
+        clone(fitted).set_params(random_state=1).fit(table()).decompress(blob)
+
+
+def test_frames_come_back_in_their_dtypes():
+    import pandas as pd
+
+    frame = pd.DataFrame(table(100, 5)).astype({0: bool, 1: np.int8})
+    frame.columns = list("abcde")
+    model = codec().fit(frame)
+    back = model.decompress(model.compress(frame), as_frame=True)
+    assert list(back.columns) == list("abcde") and back.dtypes.equals(frame.dtypes)
+
+
+def test_fits_are_the_same_to_the_bit(fitted):
+    again = clone(fitted).fit(table())
+    for name in ("params_", "stack_"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(fitted, name))
+    assert again.fingerprint == fitted.fingerprint
+    np.testing.assert_array_equal(again.mixture_.prob, fitted.mixture_.prob)
+
+
+def test_saved_and_loaded(fitted, tmp_path):
+    X = table(seed=1)
+    fitted.save(tmp_path / "m.rdl")
+    again = load(tmp_path / "m.rdl")
+    assert again.fingerprint == fitted.fingerprint
+    np.testing.assert_array_equal(again.decompress(fitted.compress(X)), fitted.reconstruct(X))
+    assert again.score(X) == fitted.score(X)
+    assert again.rate_distortion_estimate_ == fitted.rate_distortion_estimate_
+    barred = codec(distortion=Hamming(a=np.inf), beta=0.0).fit(X)
+    barred.save(tmp_path / "b.rdl")
+    np.testing.assert_array_equal(
+        load(tmp_path / "b.rdl").reproduce(X, random_state=0), barred.reproduce(X, random_state=0)
+    )
+
+
+def test_a_warm_start_changes_the_bottleneck():
+    X = table()
+    model = codec(hidden_layer_sizes=(30,), warm_start=True, n_components=4).fit(X)
+    first = model.mean_distortion(X)
+    for k in (3, 3, 5):
+        model.set_params(n_components=k).fit(X)
+        assert model.transform(X).shape == (600, k)
+        assert model.mean_distortion(X) < first + 0.5
+    with pytest.raises(ValueError, match=r"warm_start=True cannot change the layers \[30, 30\]"):
+        model.set_params(hidden_layer_sizes=(9,)).fit(X)
+    assert model.n_components_ == 5
+
+
+def test_history_and_estimates_stand_by(fitted):
+    history = fitted.history_
+    assert history["stage"].tolist() == [0] * 4 + [1] * 20
+    tuning = history["loss"][history["stage"] == 1]
+    assert tuning.iloc[-1] < tuning.iloc[0]
+    # Thirty units are too many to go over.
+    assert fitted.rate_distortion_estimate_ is None
+    estimate = codec(beta=1.0, fine_tune_epochs=0).fit(table()).rate_distortion_estimate_
+    assert estimate["rate_bits"] > 0 and estimate["distortion"] > 0
+
+
+def test_grid_searches_over_beta_and_over_bits():
+    X = table().astype(float) * 7
+    pipe = make_pipeline(
+        Binarizer(threshold=1.0), codec(hidden_layer_sizes=(30,), fine_tune_epochs=60)
+    )
+    for grid in (
+        {"dbnblahutarimoto__beta": [1.0, 4.0]},
+        {"dbnblahutarimoto__n_components": [1, 2]},
+    ):
+        search = GridSearchCV(pipe, grid, cv=2).fit(X)
+        assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_["dbnblahutarimoto__n_components"] == 2
+
+
+def test_probabilities_are_drawn_afresh():
+    P = np.where(table() == 1, 0.9, 0.1)
+    model = codec(binarize="sample").fit(P)
+    bits = model._bits(P)
+    assert set(np.unique(bits)) == {0.0, 1.0}
+    assert model.rate(P) == model.rate(P)
+    np.testing.assert_array_equal(model.transform(P[7:9]), model.transform(P)[7:9])
+    assert "_source" not in vars(model)
+
+
+@pytest.mark.parametrize(
+    "params, X, words",
+    [
+        ({}, [[0, 2], [1, 0]], r"binarize=None, but column 1 contains 2.*threshold"),
+        ({}, np.array([[0, np.nan], [1, 0]]), "NaN in row 0 of column 1"),
+        ({"distortion": SquaredError()}, np.eye(3), "SquaredError.*has no tilt of bits"),
+        ({"distortion": "bernoulli"}, np.eye(3), "'distortion' parameter"),
+        ({"beta": -1.0}, np.eye(3), "'beta' parameter"),
+        ({"encoder_search": "all", "n_components": 13}, np.eye(3), r"2\*\*13 codewords.*'flips'"),
+        ({"hidden_layer_sizes": (0,)}, np.eye(3), r"hidden_layer_sizes=\(0,\) must be positive"),
+        ({"learning_rate_init": 1e39}, np.eye(3), "not finite after round.*lower learning_rate"),
+        ({"device": "cuda"}, np.eye(3), 'device="cuda" is not available'),
+        ({}, [[0, 1, 1]], "1 sample"),
+    ],
+)
+def test_unusable_tables_and_parameters_are_named(params, X, words):
+    with (
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=words),
+    ):
+        warnings.simplefilter("ignore")
+        codec(**params).fit(X)
+
+
+def test_costs_must_be_positive():
+    with pytest.raises(ValueError, match="costs of Hamming must be positive, got a=-1"):
+        Hamming(a=-1)
+
+
+def test_a_failed_fit_changes_nothing(fitted):
+    before = fitted.params_.copy()
+    with pytest.raises(ValueError):
+        fitted.fit(table() * 2)
+    np.testing.assert_array_equal(fitted.params_, before)
+    assert "_source" not in vars(fitted)

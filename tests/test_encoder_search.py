@@ -1,0 +1,80 @@
+"""Codewords against the decoder: all of them, and flips."""
+
+import numpy as np
+import pytest
+from reference import words
+
+from rdlearn._encoder_search import search_all, search_flips
+from rdlearn.distortions import Hamming
+
+
+def case(k, d=12, n=60, seed=0):
+    rng = np.random.default_rng(seed)
+    w, bias = rng.normal(size=(k, d)).astype(np.float32), rng.normal(size=d).astype(np.float32)
+    bits = rng.integers(0, 2, size=(n, d)).astype(np.float32)
+    return bits, lambda z: z @ w + bias
+
+
+def losses(bits, logits, distortion):
+    """Of every row under every codeword, from the definition."""
+    k = next(k for k in range(1, 9) if accepts(logits, k))
+    y = distortion.reproduction(1 / (1 + np.exp(-logits(words(k)).astype(float))))
+    return np.stack(
+        [distortion.samples(bits.astype(float), np.tile(row, (len(bits), 1))) for row in y], axis=1
+    )
+
+
+def accepts(logits, k):
+    try:
+        logits(np.zeros((1, k)))
+    except ValueError:
+        return False
+    return True
+
+
+def loss_of(bits, code, logits, distortion):
+    y = distortion.reproduction(1 / (1 + np.exp(-logits(code).astype(float))))
+    return distortion.samples(bits.astype(float), y)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+@pytest.mark.parametrize("a, b", [(1.0, 1.0), (0.5, 2.0), (3.0, 1.0)])
+def test_the_best_of_all(k, a, b):
+    (bits, logits), distortion = case(k), Hamming(a, b)
+    code = search_all(bits, k, logits, distortion)
+    best = losses(bits, logits, distortion).min(axis=1)
+    np.testing.assert_allclose(loss_of(bits, code, logits, distortion), best, rtol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+@pytest.mark.parametrize("a, b", [(1.0, 1.0), (0.5, 2.0)])
+def test_flips_never_lose_and_end_where_no_flip_helps(k, a, b):
+    (bits, logits), distortion = case(k, seed=1), Hamming(a, b)
+    start = np.random.default_rng(2).integers(0, 2, size=(len(bits), k)).astype(np.float32)
+    before = start.copy()
+    code = search_flips(bits, start, logits, distortion)
+    np.testing.assert_array_equal(start, before)
+    found = loss_of(bits, code, logits, distortion)
+    assert np.all(found <= loss_of(bits, start, logits, distortion))
+    assert found.mean() < loss_of(bits, start, logits, distortion).mean() or k == 1
+    stuck = 0
+    for j in range(k):
+        flipped = code.copy()
+        flipped[:, j] = 1 - flipped[:, j]
+        stuck += (loss_of(bits, flipped, logits, distortion) < found).sum()
+    # The sweeps are few: hardly any row is left with a flip that helps.
+    assert stuck <= 0.05 * len(bits)
+
+
+@pytest.mark.parametrize("search", ["all", "flips"])
+def test_rows_are_searched_alone(search):
+    (bits, logits), d = case(5, n=2500), Hamming()
+
+    def run(rows):
+        if search == "all":
+            return search_all(bits[rows], 5, logits, d)
+        return search_flips(bits[rows], np.zeros((len(bits[rows]), 5), np.float32), logits, d)
+
+    whole = run(slice(None))
+    rows = np.random.default_rng(0).permutation(2500)[:1100]
+    np.testing.assert_array_equal(run(rows), whole[rows])
