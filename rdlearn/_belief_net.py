@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from rdlearn._boltzmann import EXACT_UNITS, Machine, Trainer, all_states
-from rdlearn._partition import ENUMERATED_UNITS, enumerated
+from rdlearn._partition import countable, enumerated
 
 __all__ = ["BeliefNet"]
 
@@ -81,8 +81,15 @@ class BeliefNet:
     def enumerable(self):
         """Whether `tilted` can be computed."""
         if len(self.machines) == 1:
-            return min(self.sizes) <= ENUMERATED_UNITS
+            return countable(*self.sizes)
         return max(self.sizes[1:-1]) <= EXACT_UNITS
+
+    @property
+    def n_numbers(self):
+        """Numbers that `tilted` looks at for each row."""
+        d, h = self.sizes[:2]
+        one_machine = len(self.machines) == 1
+        return max(d, h) << min(d, h) if one_machine else d << h
 
     def tilted(self, shift):
         """Log of the sum over y of p(y) exp(shift y), and the mean of y in the tilted law.

@@ -35,7 +35,8 @@ class LikelihoodMixin:
     def log_partition(self, *, n_particles=100, n_steps=1000, random_state=0):
         """Logarithm of the sum that normalises the model.
 
-        Exact where a layer has at most 16 units; otherwise by annealed importance sampling from
+        Exact where the states of the smaller layer, times the units of the other, are at most
+        2**22; otherwise by annealed importance sampling from
         independent units at `base_`, whose mean errs downwards.
 
         Parameters

@@ -9,10 +9,11 @@ from rdlearn._boltzmann import LOGISTIC, Draws, all_states
 from rdlearn._threads import one_blas_thread
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["ENUMERATED_UNITS", "Partition", "annealed", "enumerated", "partition"]
+__all__ = ["Partition", "annealed", "countable", "enumerated", "partition"]
 
-# Units of the smaller layer up to which partition functions are sums over all of its states.
-ENUMERATED_UNITS = 16
+# Numbers up to which partition functions are sums over all states of the smaller layer: states
+# times units of the other.
+COUNTABLE = 1 << 22
 # Effective sample size below which an estimate is refused.
 LEAST_SAMPLE_SIZE = 10
 # Chains that move together: their buffers stay within some tens of MB.
@@ -51,9 +52,14 @@ class Partition:
             )
 
 
+def countable(n_one, n_other):
+    """Whether `enumerated` takes a machine with layers of so many units."""
+    return max(n_one, n_other) << min(n_one, n_other, 64) <= COUNTABLE
+
+
 def partition(machine, shift, base, n_particles, n_steps, seed):
     """By enumeration where that is possible, else annealed; ValueError where that says nothing."""
-    if min(machine.weights.shape) <= ENUMERATED_UNITS:
+    if countable(*machine.weights.shape):
         return enumerated(machine, shift)
     with one_blas_thread():
         result = annealed(machine, shift, base, n_particles, n_steps, seed)

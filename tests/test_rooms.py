@@ -48,6 +48,7 @@ ROOMS = [
     "_side_information",
     "_networks",
     "_belief_net",
+    "_tilted_channel",
     "_encoder_search",
     "_bottleneck",
     "_dbn",
