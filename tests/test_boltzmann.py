@@ -6,9 +6,10 @@ from reference import Enumerated, words
 from scipy import stats
 
 from rdlearn._boltzmann import Draws, Machine, Trainer, all_states
-from rdlearn.kernels import boltzmann
+from rdlearn.kernels.boltzmann import softplus_sums
 from rdlearn.kernels.cpu import add_product
-from rdlearn.kernels.random import row_bits
+from rdlearn.kernels.elementwise import tilt
+from rdlearn.kernels.random import bernoulli, row_bits
 from rdlearn.nets.layers import Workspace
 
 SHAPES = [(1, 1), (3, 7), (8, 4), (6, 6)]
@@ -38,7 +39,7 @@ def test_bits_compare_the_words_of_rows_with_probabilities(d, dtype):
     seed, stream = np.uint64(3), np.uint64(8)
     raw, out = np.empty((9, d), np.uint32), np.empty((9, d), dtype)
     row_bits(keys, seed, stream, raw)
-    boltzmann.bernoulli(prob, keys, seed, stream, out)
+    bernoulli(prob, keys, seed, stream, out)
     np.testing.assert_array_equal(out, raw < prob.astype(np.float64) * 2.0**32)
     assert not out[0].any() and out[1].all()
 
@@ -48,7 +49,7 @@ def test_tilted_units_are_exactly_off_where_barred_and_on_where_forced():
     bias = np.array([0.5, -1.0, 90.0, -90.0], dtype=np.float32)
     shift = np.array([[0.0, 2.0, -np.inf, np.inf], [1.5, -3.0, 0.0, 0.0]], dtype=np.float32)
     out = z.copy()
-    boltzmann.tilt(out, bias, shift)
+    tilt(out, bias, shift)
     assert out[0, 2] == 0.0 and out[0, 3] == 1.0
     finite = np.isfinite(shift)
     want = 1 / (1 + np.exp(-(z + bias + shift).astype(np.float64)[finite]))
@@ -59,7 +60,7 @@ def test_tilted_units_are_exactly_off_where_barred_and_on_where_forced():
 def test_sums_of_softplus(k):
     z = 30 * np.random.default_rng(k).standard_normal((3, k))
     out = np.empty(3)
-    boltzmann.softplus_sums(z.astype(np.float32), out)
+    softplus_sums(z.astype(np.float32), out)
     want = np.logaddexp(0, z.astype(np.float32).astype(np.float64)).sum(axis=1)
     np.testing.assert_allclose(out, want, rtol=1e-6)
 

@@ -3,13 +3,14 @@
 import numpy as np
 from scipy.linalg import blas
 
-from rdlearn.kernels.boltzmann import bernoulli, decayed_add, softplus_sums, tilt
+from rdlearn.kernels.boltzmann import decayed_add, softplus_sums
 from rdlearn.kernels.echo import echo_backward, echo_chain, echo_forward
-from rdlearn.kernels.elementwise import activation_gradient, adam_step, bias_activation
+from rdlearn.kernels.elementwise import activation_gradient, adam_step, bias_activation, tilt
 from rdlearn.kernels.flow import gate_backward, gate_forward
 from rdlearn.kernels.gaussian import gaussian_backward, gaussian_forward
 from rdlearn.kernels.losses import cross_entropy, loss
 from rdlearn.kernels.products import affine
+from rdlearn.kernels.random import bernoulli
 
 __all__ = [
     "activation_gradient",

@@ -8,7 +8,7 @@ from numba.extending import overload
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["ACTIVATIONS", "activation_gradient", "adam_step", "bias_activation", "logistic"]
+__all__ = ["ACTIVATIONS", "activation_gradient", "adam_step", "bias_activation", "tilt"]
 
 IDENTITY, RELU, TANH, SOFTPLUS, LOGISTIC = range(5)
 ACTIVATIONS = {
@@ -97,6 +97,21 @@ def bias_activation(z, bias, kind):
         else:
             for c in range(k):
                 row[c] = _softplus(row[c] + bias[c])
+
+
+@njit(**JIT)
+def tilt(z, bias, shift):
+    """z = logistic(z + bias + shift), in place, and exactly 0 where shift is -inf.
+
+    Shapes (n, d), (d,) and (n, d).
+    """
+    n, d = z.shape
+    zero = z.dtype.type(0)
+    for i in range(n):
+        row, by = z[i], shift[i]
+        for j in range(d):
+            p = logistic(row[j] + bias[j] + by[j])
+            row[j] = zero if by[j] == -np.inf else p
 
 
 @njit(**JIT)
