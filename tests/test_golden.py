@@ -9,7 +9,7 @@ from rdlearn import load
 from rdlearn.coding import container
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = ["float64", "escapes_float32", "wide_table", "n_bits"]
+NAMES = ["float64", "escapes_float32", "wide_table", "n_bits", "belief_net"]
 
 
 @pytest.fixture(params=NAMES)
@@ -62,5 +62,14 @@ def test_the_files_hold_the_hard_cases():
     assert codecs["wide_table"]._tables.shift.max() > 0
     assert {symbols["n_bits"].min(), symbols["n_bits"].max()} == {0, 3}
     chunks = {name: len(list(chunks_of(GOLDEN / f"{name}.stream"))) for name in NAMES}
-    assert chunks == {"float64": 3, "escapes_float32": 1, "wide_table": 1, "n_bits": 3}
+    assert chunks == {
+        "float64": 3,
+        "escapes_float32": 1,
+        "wide_table": 1,
+        "n_bits": 3,
+        "belief_net": 3,
+    }
+    # Words that the model expects are coded, the last ones are raw.
+    lengths = [len(payload) for payload, _ in chunks_of(GOLDEN / "belief_net.stream")]
+    assert lengths[0] < 65 and lengths[1] < 65 and lengths[2] == 20
     assert sum(path.stat().st_size for path in GOLDEN.glob("*.*")) < 32_000
