@@ -215,9 +215,8 @@ class Trainer:
         machine.up(visible[fresh], work, hidden[fresh])
         if self.gradient == "pcd":
             if self._chains is None:
-                self._chains = hidden[n:].copy()
-            else:
-                self._chains[:n] = hidden[n:]
+                self._chains = np.empty_like(hidden[n:])
+            self._chains[:n] = hidden[n:]
 
     def _all_states(self, visible, hidden):
         """Fill in all states of the smaller layer and means of the other; their probabilities."""

@@ -48,7 +48,8 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
     hidden_layer_sizes : array-like of int, default=()
         Units of the layers between the data and the bottleneck.
     beta : float, default=4.0
-        Price of distortion in nats per unit, from 0 to inf: larger beta, y closer to x.
+        Price of distortion in nats per unit, from 0 to inf: larger beta, y closer to x. The
+        bottleneck alone is served as well by inf, which saves the draws of y.
     distortion : "hamming" or Hamming, default="hamming"
         With costs a of a 1 for a 0 and b of a 0 for a 1. An infinite cost bars its flip in
         `reproduce` and in the estimate; there is no bottleneck code then, which could not promise

@@ -12,6 +12,8 @@ __all__ = ["BitMixture"]
 # Sizes of the mixture that `fit` tries, and rows that it looks at.
 SIZES, ROWS = (1, 8, 32, 128, 384), 30_000
 N_ITER = 40
+# Gain of a step, in nats a word, that more of them are worth.
+LEAST_GAIN = 1e-3
 # Part of the rows that decide between sizes, and pseudo-counts of each component's bits.
 HELD_OUT, PSEUDO = 0.2, 0.5
 MAX_COMPONENTS = 4096
@@ -136,9 +138,12 @@ def _expectation_maximisation(words, size, rng):
     share = np.full(size, 1 / size)
     prob = mean[None].copy()
     if size > 1:
-        prob = 0.5 * words[rng.integers(n, size=size)] + 0.5 * mean
+        prob, last = 0.5 * words[rng.integers(n, size=size)] + 0.5 * mean, -np.inf
         for _ in range(N_ITER):
             logs, total = _log_mass(words, share, prob)
+            if total.mean() < last + LEAST_GAIN:
+                break
+            last = total.mean()
             belongs = np.exp(logs - total[:, None])
             counts = belongs.sum(axis=0)
             share = (counts + PSEUDO) / (n + PSEUDO * size)
