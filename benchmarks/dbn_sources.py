@@ -20,7 +20,8 @@ BETAS = (0.5, 1.0, 2.0, 3.0, 4.0)
 LIMIT = {0.5: 5.0, 1.0: 3.0, 2.0: 3.0, 3.0: 3.0, 4.0: 3.0}
 N_WORDS, SEEDS, HIDDEN = 10_000, 5, 24
 FIT = {"max_iter": 20, "n_epochs": 4, "n_gibbs": 60, "learning_rate_init": 0.5}
-EPOCHS = FIT["max_iter"] * FIT["n_epochs"]
+# Three rounds' worth of epochs on the data come first.
+EPOCHS = (FIT["max_iter"] + 3) * FIT["n_epochs"]
 NO_CODE = {"fine_tune_epochs": 0, "encoder_search": None}
 
 

@@ -6,9 +6,9 @@ searching; bits of the coded stream, header left out. Beside them principal comp
 numbers and with one bit each, and the 2**K centroids of k-means where K allows. Beta of each K
 is the better of BETAS on held-out training rows; the paper's own list can be had by ``--beta``.
 
-``--schedule fast`` warm-starts from one K to the next, in two chains side by side, each of which
-chooses beta at its first K. ``--schedule paper`` is the paper's: 12 rounds, 50 epochs, batches of
-30, layers 784-1000-900-800-K, every K from scratch; it takes days on two cores.
+``--schedule fast`` warm-starts from one K to the next, in two chains side by side.
+``--schedule paper`` is the paper's: 12 rounds, 50 epochs, batches of 30, layers 784-1000-900-800-K,
+every K from scratch; it takes days on two cores.
 """
 
 import argparse

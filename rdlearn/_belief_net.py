@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import logsumexp
 
-from rdlearn._boltzmann import EXACT_UNITS, Machine, Trainer, all_states
+from rdlearn._boltzmann import EXACT_UNITS, Machine, Trainer, all_states, exact_is_quick
 from rdlearn._partition import countable, enumerated
 
 __all__ = ["BeliefNet"]
@@ -38,10 +38,10 @@ class BeliefNet:
             machine.init(rng, mean if machine is self.machines[0] else np.full(d, 0.5), SCALE)
 
     def trainers(self, n_gibbs, rng, device):
-        """One for each machine: exact where that is possible, else contrastive divergence."""
+        """One for each machine: exact where that is quick, else contrastive divergence."""
         made = []
         for machine in self.machines:
-            kind = "exact" if min(machine.weights.shape) <= EXACT_UNITS else "cd"
+            kind = "exact" if exact_is_quick(*machine.weights.shape) else "cd"
             seed = int(rng.integers(1 << 62))
             made.append(Trainer(machine, kind, n_gibbs, MOMENTUM, DECAY, seed, device))
         return made

@@ -8,7 +8,10 @@ from rdlearn._sklearn import Interval, StrOptions
 from rdlearn.distortions import Bernoulli, Hamming
 from rdlearn.kernels.random import row_bits, row_keys
 
-__all__ = ["BinaryMixin", "tilt_towards"]
+__all__ = ["BinaryMixin", "barred", "tilt_towards"]
+
+# Nats of a flip that no probability is small enough for.
+NEVER = 1e4
 
 
 class BinaryMixin:
@@ -49,6 +52,11 @@ class BinaryMixin:
         return (words < X * 2.0**32).astype(X.dtype)
 
 
+def barred(beta, cost):
+    """Whether a flip of that cost cannot happen at a price."""
+    return beta * cost > NEVER if np.isfinite([beta, cost]).all() else True
+
+
 def tilt_towards(bits, beta, distortion):
     r"""The factor :math:`e^{-\beta d(x, y)}` of bits y as shifts of their biases.
 
@@ -67,10 +75,14 @@ def tilt_towards(bits, beta, distortion):
     constant : ndarray of shape (n,)
         Logarithm of the factor of y = 0, over the bits where that is allowed.
     """
-    # The price of nothing is nothing, also at beta 0 and cost inf: a barred flip stays barred.
+    if type(distortion) is not Hamming:
+        raise ValueError(
+            f"distortion={distortion!r} has no tilt of bits; choose 'hamming' or Hamming(a, b)."
+        )
+    if not (isinstance(beta, Real) and beta >= 0):
+        raise ValueError(f"beta={beta!r} must be a number, 0 or more.")
     rise, fall = (
-        np.inf if np.isinf(cost) or np.isinf(beta) else beta * cost
-        for cost in (distortion.a, distortion.b)
+        np.inf if barred(beta, cost) else beta * cost for cost in (distortion.a, distortion.b)
     )
     ones = bits > 0.5
     shift = np.where(ones, fall, -rise)

@@ -1,10 +1,12 @@
 """Rate-distortion functions of finite alphabets, with certificates."""
 
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_scalar
 
 from rdlearn._training import warn
 from rdlearn.information import nats_to_bits
@@ -118,6 +120,9 @@ def blahut_arimoto(p_x, distortion_matrix, beta, *, p_y=None, tol=1e-9, max_iter
     True
     """
     p, d = _check(p_x, distortion_matrix, beta)
+    if not (isinstance(tol, Real) and tol > 0):
+        raise ValueError(f"tol={tol!r} must be a number above 0.")
+    check_scalar(max_iter, "max_iter", Integral, min_val=1)
     beta = float(beta)
     allowed = np.isfinite(d)
     seen = p > 0
@@ -197,8 +202,8 @@ def _check(p_x, distortion_matrix, beta):
             f"Row {np.argmax(lost)} of distortion_matrix is inf throughout, but its symbol has "
             f"probability {p[np.argmax(lost)]:.3g}: allow it a reproduction."
         )
-    if not 0 <= beta < np.inf:
-        raise ValueError(f"beta={beta} must be a finite number, 0 or more.")
+    if not (isinstance(beta, Real) and 0 <= beta < np.inf):
+        raise ValueError(f"beta={beta!r} must be a finite number, 0 or more.")
     return p, d
 
 

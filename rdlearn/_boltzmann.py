@@ -6,13 +6,21 @@ from scipy.special import softmax
 from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["EXACT_UNITS", "Draws", "Machine", "Trainer", "all_states"]
+__all__ = ["EXACT_UNITS", "Draws", "Machine", "Trainer", "all_states", "exact_is_quick"]
 
 LOGISTIC = ACTIVATIONS["logistic"]
 # Units of the smaller layer up to which gradients go over all of its states.
 EXACT_UNITS = 12
+# Numbers, states times units of the other layer, up to which that is quick.
+QUICK_NUMBERS = 1 << 18
 # Rows in a pass of inference.
 BLOCK_ROWS = 2048
+
+
+def exact_is_quick(n_one, n_other):
+    """Whether a gradient over all states costs about what chains do."""
+    smaller, larger = min(n_one, n_other), max(n_one, n_other)
+    return smaller <= EXACT_UNITS and larger << smaller <= QUICK_NUMBERS
 
 
 def all_states(n):

@@ -21,6 +21,8 @@ __all__ = ["BottleneckMixin"]
 BLOCK_ROWS = 1024
 # Rows whose codewords the mixture is fitted to.
 CODE_ROWS = 20_000
+# Steps of fine-tuning for "auto", and its least and most epochs.
+STEPS, EPOCHS = 5000, (20, 1000)
 # Deviation of the weights of bits that a warm start adds.
 NEW_BITS = 0.1
 
@@ -48,12 +50,23 @@ class BottleneckMixin:
             )
         return sizes.astype(np.int64)
 
-    def _check_search(self):
-        if self.encoder_search == "all" and self.n_components > MAX_BITS:
+    def _check_search(self, n_bits):
+        """What to search with `n_bits` bits."""
+        search = self.encoder_search
+        if search not in ("auto", "all", "flips", None):
+            raise ValueError(f"encoder_search={search!r} must be 'auto', 'all', 'flips' or None.")
+        if search == "all" and n_bits > MAX_BITS:
             raise ValueError(
-                f"encoder_search='all' tries 2**{self.n_components} codewords, but "
-                f"2**{MAX_BITS} are the most; use 'flips'."
+                f"encoder_search='all' tries 2**{n_bits} codewords, but 2**{MAX_BITS} are the "
+                "most; use 'flips'."
             )
+        return ("all" if n_bits <= MAX_BITS else "flips") if search == "auto" else search
+
+    def _batch_rows(self):
+        n = len(self._source)
+        if self.batch_size == "auto":
+            return min(n, 100, max(10, n // 20))
+        return min(self.batch_size, n)
 
     def _can_go_on(self, sizes):
         """Whether a warm start goes on from the last fit."""
@@ -86,7 +99,7 @@ class BottleneckMixin:
             for machine, up, down in zip(net.machines, encoder, reversed(decoder), strict=True):
                 up["weights"][:], up["bias"][:] = machine.weights, machine.hidden
                 down["weights"][:], down["bias"][:] = machine.weights.T, machine.visible
-        if self.fine_tune_epochs:
+        if self.fine_tune_epochs != 0:
             self._fine_tune(net, objective, params, rng, losses)
         self.params_ = params
         rows = rng.permutation(len(X))[:CODE_ROWS]
@@ -103,18 +116,21 @@ class BottleneckMixin:
             y = self._draw(net, bits, draws, work)
             return y, y
 
+        size, n_epochs = self._batch_rows(), self.fine_tune_epochs
+        if n_epochs == "auto":
+            n_epochs = min(max(STEPS * size // len(source), EPOCHS[0]), EPOCHS[1])
         schedule = Schedule(
             beta=1.0,
-            batch_size=min(self.batch_size, len(source)),
+            batch_size=size,
             learning_rate_init=self.fine_tune_learning_rate,
-            max_iter=self.fine_tune_epochs,
+            max_iter=n_epochs,
         )
         progress = Progress()
 
         def tell(epoch, history, params):
             if self.verbose:
                 nats = history["distortion"][-1]
-                progress.show(f"epoch {epoch}/{self.fine_tune_epochs}: {nats:.5g} nats")
+                progress.show(f"epoch {epoch}/{n_epochs}: {nats:.5g} nats")
             return False
 
         batches = Batches(source, source, redraw=redraw)
@@ -174,9 +190,7 @@ class BottleneckMixin:
     def _words(self, bits, by_rows=True):
         """Codewords (n, n_bits) of bits (n, d), both float32."""
         self._refuse_barred()
-        search = self.encoder_search
-        if search == "auto":
-            search = "all" if self._n_bits <= MAX_BITS else "flips"
+        search = self._check_search(self._n_bits)
         objective, views, work = self._net(None, by_rows)
 
         def logits(words):
@@ -186,6 +200,10 @@ class BottleneckMixin:
             return search_all(bits, self._n_bits, logits, self.distortion_)
         words = self._encode(bits, None, by_rows)
         return words if search is None else search_flips(bits, words, logits, self.distortion_)
+
+    def rate(self, X):
+        """Mean of `rate_samples`, but no more than the bits themselves, which cost that raw."""
+        return min(super().rate(X), float(self._n_bits))
 
     def _quantize(self, X):
         return np.ascontiguousarray(self._words(X.astype(np.float32)).T, dtype=np.int64)
@@ -249,6 +267,11 @@ class BottleneckMixin:
             Z does not have the columns of a code of this model.
         """
         Z = self._validate_code(Z)
+        if not ((Z >= 0) & (Z <= 1)).all():
+            raise ValueError(
+                f"Z contains {Z[(Z < 0) | (Z > 1)][0]:g}, but bits are 0 or 1, and probabilities "
+                "between; pass what transform returned."
+            )
         return self._probabilities(Z) if probabilities else self._decode(Z)
 
     def _describe_residual(self, X):
@@ -256,8 +279,12 @@ class BottleneckMixin:
             super()._describe_residual(X)
         else:
             self.resolution_, self.noise_scale_ = np.ones(X.shape[1]), 0.0
+            # Nothing of an earlier fit with a code.
+            for name in ("params_", "mixture_", "distortion_per_feature_"):
+                vars(self).pop(name, None)
 
     def _decoder_state(self):
+        self._refuse_barred()
         return {
             "params": self.params_,
             "sizes": self.sizes_,
@@ -268,6 +295,11 @@ class BottleneckMixin:
     def _check_bottleneck(self):
         if not self._has_code:
             return
+        self._check_search(self._n_bits)
+        resolution, scale = self.resolution_, self.noise_scale_
+        fits = resolution.shape == (self.n_features_in_,) and resolution.dtype == np.float64
+        if not (fits and np.all(resolution > 0) and type(scale) is float):
+            raise CorruptStreamError("The model's resolution or noise scale is impossible.")
         size = self._objective(self._n_bits).n_parameters
         params = self.params_
         if params.dtype != np.float32 or params.shape != (size,) or not np.isfinite(params).all():

@@ -6,14 +6,14 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from rdlearn._belief_net import BeliefNet
-from rdlearn._binary import BinaryMixin
+from rdlearn._binary import BinaryMixin, tilt_towards
 from rdlearn._bottleneck import BottleneckMixin
 from rdlearn._console import Progress
 from rdlearn._discrete import DiscreteCodec
 from rdlearn._sklearn import Interval, StrOptions
 from rdlearn._threads import one_blas_thread
 from rdlearn._tilted_channel import TiltedChannelMixin
-from rdlearn.distortions import Distortion, Hamming
+from rdlearn.distortions import Distortion
 from rdlearn.exceptions import CorruptStreamError
 
 __all__ = ["DBNBlahutArimoto"]
@@ -22,8 +22,8 @@ __all__ = ["DBNBlahutArimoto"]
 LAST_RATE = 0.03
 # Epochs on the data themselves before the first round, in rounds.
 FIRST_ROUNDS = 3
-# Rows that the estimate in `fit` is a mean over, and numbers that it looks at in all.
-ESTIMATE_ROWS, ESTIMATE_NUMBERS = 2000, 1 << 27
+# Rows that the estimate in `fit` is a mean over, and numbers that it looks at for each, at most.
+ESTIMATE_ROWS, ESTIMATE_NUMBERS = 500, 1 << 18
 
 
 class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, DiscreteCodec):
@@ -59,13 +59,15 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
     n_epochs : int, default=4
         Epochs of each layer in a round.
     n_gibbs : int, default=10
-        Gibbs steps, or passes, that draw y, and steps of contrastive divergence. Where a layer has
-        at most 12 units next to it, the gradient is exact instead.
-    batch_size : int, default=100
+        Gibbs steps, or passes, that draw y, and steps of contrastive divergence. Machines of few
+        states are trained by the exact gradient instead.
+    batch_size : int or "auto", default="auto"
+        "auto" is a twentieth of the rows, but 10 to 100.
     learning_rate_init : float, default=0.3
         Of the rounds; falls geometrically.
-    fine_tune_epochs : int, default=100
-        Epochs of the autoencoder; 0 leaves it as unrolled.
+    fine_tune_epochs : int or "auto", default="auto"
+        Epochs of the autoencoder; 0 leaves it as unrolled. "auto" takes about 5000 steps, but 20 to
+        1000 epochs.
     fine_tune_learning_rate : float, default=0.004
         Of Adam; falls by a cosine over the second half.
     encoder_search : {"auto", "all", "flips", None}, default="auto"
@@ -77,7 +79,8 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         values as probabilities of 1 and draws anew in each epoch; outside of fit the draw depends
         on what is in a row.
     warm_start : bool, default=False
-        Whether `fit` starts from the last fit; `n_components` and `beta` may change in between.
+        Whether `fit` starts from the last fit. `beta` may change in between, and `n_components`,
+        with which the top machine starts afresh and the bottleneck keeps what bits it can.
     random_state : int, RandomState instance or None, default=None
     device : {"cpu", "auto"}, default="cpu"
     verbose : int, default=0
@@ -85,13 +88,23 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
     Attributes
     ----------
     rate_distortion_estimate_ : dict or None
-        `rate_bits`, `distortion`, `rate_bits_error`, `distortion_error` of mu(y | x) on training
-        rows, by equation (4) of the paper; None where that cannot be computed exactly
-        (`estimate_rate_distortion` may estimate it).
+        `rate_bits`, `distortion`, `rate_bits_error`, `distortion_error` of mu(y | x), a mean over
+        at most 500 training rows, by equation (4) of the paper; None where the exact sums are
+        long, for which there is `estimate_rate_distortion`.
     history_ : DataFrame
         `stage` 0 for rounds and 1 for fine-tuning, and the `loss` of its steps: mean squared error
         of the first machine's reconstructions, cross-entropy of the autoencoder in nats.
     beta_ : float
+    stack_, sizes_ : ndarray
+        Parameters of the machines, one after the other, and units of the layers.
+    params_ : ndarray
+        Parameters of the autoencoder.
+    mixture_ : BitMixture
+        The law of its bits.
+    base_ : ndarray of shape (n_features,)
+        Log odds of the training bits, where annealing starts.
+    n_iter_ : int
+        Rounds, without the epochs on the data themselves before them.
     n_features_in_ : int
 
     References
@@ -106,7 +119,7 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
     >>> words = rng.integers(0, 2, size=(4, 20))[rng.integers(0, 4, size=1000)]
     >>> X = words ^ (rng.random(words.shape) < 0.05)
     >>> codec = DBNBlahutArimoto(4, random_state=0).fit(X)
-    >>> bool(codec.mean_distortion(X) < 1.2), bool(codec.rate(X) < 2.3)
+    >>> bool(codec.mean_distortion(X) < 1.2), bool(codec.rate(X) < 2.5)
     (True, True)
     >>> codec.transform(X[:1]).shape
     (1, 4)
@@ -120,9 +133,9 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "fine_tune_epochs": [Interval(Integral, 0, None, closed="left")],
+        "fine_tune_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "fine_tune_learning_rate": [Interval(Real, 0, None, closed="neither")],
         "encoder_search": [StrOptions({"auto", "all", "flips"}), None],
         **BinaryMixin._parameter_constraints,
@@ -147,9 +160,9 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         max_iter=20,
         n_epochs=4,
         n_gibbs=10,
-        batch_size=100,
+        batch_size="auto",
         learning_rate_init=0.3,
-        fine_tune_epochs=100,
+        fine_tune_epochs="auto",
         fine_tune_learning_rate=0.004,
         encoder_search="auto",
         binarize=None,
@@ -211,12 +224,8 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
             vars(self).pop("_source", None)
 
     def _fit(self, X):
-        if type(self.distortion_) is not Hamming:
-            raise ValueError(
-                f"distortion={self.distortion_!r} has no tilt of bits; choose 'hamming' or "
-                "Hamming(a, b)."
-            )
-        self._check_search()
+        tilt_towards(X[:1], self.beta, self.distortion_)
+        self._check_search(self.n_components)
         sizes = np.concatenate([[X.shape[1]], self._hidden(), [self.n_components]])
         again = self._can_go_on(sizes)
         generator = check_random_state(self.random_state)
@@ -225,30 +234,30 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         share = (mean * len(X) + 0.5) / (len(X) + 1)
         net = BeliefNet(sizes.tolist())
         net.init(rng, mean)
+        same = again and self.sizes_[-1] == sizes[-1]
         if again:
-            # All machines but the top one, whose size may have changed.
-            kept = slice(net.params.size - net.machines[-1].params.size)
+            # All machines but a top one whose size has changed.
+            kept = slice(None if same else net.params.size - net.machines[-1].params.size)
             net.params[kept] = self.stack_[kept]
         self.sizes_, self.stack_, self.beta_ = sizes, net.params, float(self.beta)
         self.base_ = np.log(share / (1 - share))
         losses = {"stage": [], "loss": []}
         with one_blas_thread():
-            self._rounds(net, rng, losses)
+            self._rounds(net, rng, losses, same)
             if self._has_code:
                 self._fit_bottleneck(net, X, again, rng, losses)
         self.n_components_, self.n_iter_ = int(self.n_components), self.max_iter
         self._history = losses
         self._estimate = None
-        if net.enumerable:
-            n_rows = min(ESTIMATE_ROWS, max(2, ESTIMATE_NUMBERS // net.n_numbers))
-            self._estimate = self._exact_estimate(net, X[:: -(-len(X) // n_rows)])
+        if net.enumerable and net.n_numbers <= ESTIMATE_NUMBERS:
+            self._estimate = self._exact_estimate(net, X[:: -(-len(X) // ESTIMATE_ROWS)])
 
-    def _rounds(self, net, rng, losses):
-        """Blahut-Arimoto: draw y given x, train on the y."""
+    def _rounds(self, net, rng, losses, trained):
+        """Blahut-Arimoto: draw y given x, train on the y; on x before, unless `trained`."""
         trainers = net.trainers(self.n_gibbs, rng, self.device)
         progress = Progress()
-        size = min(self.batch_size, len(self._source))
-        for number in range(self.max_iter + 1):
+        size = self._batch_rows()
+        for number in range(int(trained), self.max_iter + 1):
             done = max(0, number - 1) / max(1, self.max_iter - 1)
             rate = self.learning_rate_init * LAST_RATE**done
             bits = self._bits(self._source, rng).astype(np.float32)
@@ -283,4 +292,9 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         ):
             if array.dtype != dtype or array.shape != (size,) or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's network does not fit its layers.")
+        whole = type(self._estimate) is list and len(self._estimate) == 4
+        if self._estimate is not None and not (
+            whole and all(type(value) is float for value in self._estimate)
+        ):
+            raise CorruptStreamError("The model's estimate is no four numbers.")
         self._check_bottleneck()

@@ -30,8 +30,8 @@ class BlahutArimoto(BaseEstimator):
         little is lost.
     distortion : str, Distortion or array-like of shape (n_symbols, n_reproductions), \
             default="squared_error"
-        What is lost, summed over features, or a matrix of losses whose rows follow `symbols_`;
-        inf forbids a pair.
+        What is lost, summed over features, or a matrix of losses whose rows follow `symbols_`
+        (of objects, the order of their texts); inf forbids a pair.
     reproductions : array-like of shape (n_reproductions, n_features), default=None
         What symbols may be reproduced as; None is the symbols themselves.
     tol : float, default=1e-9
@@ -114,7 +114,10 @@ class BlahutArimoto(BaseEstimator):
         X = _rows(X, "X", named)
         weights = check_sample_weight(sample_weight, X, dtype=np.float64)
         if weights.min() < 0 or weights.sum() <= 0:
-            raise ValueError("sample_weight must be 0 or more, and more than 0 somewhere.")
+            raise ValueError(
+                f"sample_weight goes from {weights.min():g} to {weights.max():g}; weights must be "
+                "0 or more, and more than 0 somewhere."
+            )
         symbols, place = np.unique(X, axis=0, return_inverse=True)
         p = np.bincount(place.ravel(), weights=weights, minlength=len(symbols))
         matrix, name, unit = self._matrix(symbols)
@@ -170,9 +173,12 @@ class BlahutArimoto(BaseEstimator):
             targets = _rows(self.reproductions, "reproductions", True)
             if targets.shape[1] != symbols.shape[1]:
                 raise ValueError(
-                    f"reproductions have {targets.shape[1]} columns, but X has {symbols.shape[1]}."
+                    f"reproductions have {targets.shape[1]} columns, but X has "
+                    f"{symbols.shape[1]}; pass rows like those of X."
                 )
+        symbols, targets = symbols.astype(np.float64), targets.astype(np.float64)
         distortion.check(symbols)
+        distortion.check(targets)
         columns = [
             distortion.samples(symbols, np.broadcast_to(row, symbols.shape)) for row in targets
         ]
@@ -188,6 +194,8 @@ class BlahutArimoto(BaseEstimator):
         forbidden = (p > 0) @ ~np.isfinite(matrix) > 0
         # The loss of the best constant; where every constant is forbidden somewhere, of any.
         least = np.min(loss[~forbidden]) if not forbidden.all() else loss.mean()
+        # Above what no price can avoid.
+        least -= p[p > 0] @ np.where(np.isfinite(matrix), matrix, np.inf).min(axis=1)[p > 0]
         return np.geomspace(*(end * n_features / (least or 1.0) for end in PRICES), 20).tolist()
 
 
@@ -195,6 +203,8 @@ def _rows(X, name, numbers):
     """Symbols as a table of one row each."""
     X = check_array(X, dtype=None, ensure_2d=False, input_name=name)
     X = X[:, None] if X.ndim == 1 else X
-    if numbers or X.dtype.kind in "fiub":
-        return check_array(X, dtype=np.float64, input_name=name)
-    return X
+    if numbers:
+        check_array(X, dtype=np.float64, input_name=name)
+        return X if X.dtype.kind in "fiub" else X.astype(np.float64)
+    # Objects have no order of rows; their texts do.
+    return X.astype(str) if X.dtype.kind == "O" else X

@@ -37,13 +37,22 @@ def _info_model(path):
         "parameters": ", ".join(f"{key}={value!r}" for key, value in params.items()),
         "features": f"{codec.n_features_in_}{listed}",
         "components": f"{len(codec.get_feature_names_out())}",
-        "beta": price_of(codec),
-        "rate": f"{last['rate_bits']:.4g} bits per training sample",
-        "distortion": f"{last['distortion']:.5g} per training sample ({unit_of(codec)})",
     }
-    if hasattr(codec, "compress"):
+    if hasattr(codec, "beta_"):
+        facts["beta"] = price_of(codec)
+    if "rate_bits" in last:
+        facts["rate"] = f"{last['rate_bits']:.4g} bits per training sample"
+        facts["distortion"] = f"{last['distortion']:.5g} per training sample ({unit_of(codec)})"
+    estimate = getattr(codec, "rate_distortion_estimate_", None)
+    if estimate is not None:
+        facts["channel"] = (
+            f"{estimate['rate_bits']:.4g} bits and {estimate['distortion']:.4g} "
+            f"{codec.distortion_.unit} per training sample"
+        )
+    if hasattr(codec, "quantizers_"):
         tables = codec.quantizers_.side_information_bits() // 8
         facts["tables"] = f"{tables} of {os.path.getsize(path)} bytes"
+    if getattr(codec, "_has_code", hasattr(codec, "compress")):
         facts["fingerprint"] = codec.fingerprint.hex()
     print_facts(**facts)
 

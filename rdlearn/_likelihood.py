@@ -1,7 +1,9 @@
 """What a restricted Boltzmann machine says of rows: energies, likelihoods, draws."""
 
+from numbers import Integral
+
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._binary import tilt_towards
@@ -30,7 +32,8 @@ class LikelihoodMixin:
         -------
         ndarray of shape (n_samples,), float64
         """
-        return self._machine().free_energy(self._read(X)[0])
+        bits, _ = self._read(X)
+        return self._machine().free_energy(bits)
 
     def log_partition(self, *, n_particles=100, n_steps=1000, random_state=0):
         """Logarithm of the sum that normalises the model.
@@ -136,6 +139,7 @@ class LikelihoodMixin:
         -------
         Y : ndarray of shape (n_samples, n_features), of 0 and 1, dtype of X
         """
+        check_scalar(n_gibbs, "n_gibbs", Integral, min_val=1)
         bits, dtype = self._read(X)
         shift, _ = tilt_towards(bits, beta, get_distortion(distortion))
         seed = int(check_random_state(random_state).randint(2**31 - 1))
@@ -158,6 +162,8 @@ class LikelihoodMixin:
         V : ndarray of shape (n_samples, n_features), of 0 and 1, float64
         """
         check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(n_gibbs, "n_gibbs", Integral, min_val=1)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         draws = Draws(np.arange(n_samples, dtype=np.uint64), seed)
         start = np.tile(1 / (1 + np.exp(-self.base_)), (n_samples, 1)).astype(np.float32)

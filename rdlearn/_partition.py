@@ -1,12 +1,15 @@
 """Partition functions of machines: by enumeration, or by annealed importance sampling."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
+from sklearn.utils import check_scalar
 
 from rdlearn._boltzmann import LOGISTIC, Draws, all_states
 from rdlearn._threads import one_blas_thread
+from rdlearn.kernels.boltzmann import softplus_sums
 from rdlearn.nets.layers import Workspace
 
 __all__ = ["Partition", "annealed", "countable", "enumerated", "partition"]
@@ -14,6 +17,8 @@ __all__ = ["Partition", "annealed", "countable", "enumerated", "partition"]
 # Numbers up to which partition functions are sums over all states of the smaller layer: states
 # times units of the other.
 COUNTABLE = 1 << 22
+# Probability of a state that leaves no trace in a mean of float64.
+NEGLIGIBLE = 1e-18
 # Effective sample size below which an estimate is refused.
 LEAST_SAMPLE_SIZE = 10
 # Chains that move together: their buffers stay within some tens of MB.
@@ -46,7 +51,7 @@ class Partition:
         least = float(self.sample_size.min())
         if least < LEAST_SAMPLE_SIZE:
             raise ValueError(
-                f"Annealed importance sampling has an effective sample size of {least:.2g}, below "
+                f"Annealed importance sampling has an effective sample size of {least:.3g}, below "
                 f"{LEAST_SAMPLE_SIZE}, so its estimate says nothing; raise n_steps (first) or "
                 "n_particles."
             )
@@ -59,6 +64,8 @@ def countable(n_one, n_other):
 
 def partition(machine, shift, base, n_particles, n_steps, seed):
     """By enumeration where that is possible, else annealed; ValueError where that says nothing."""
+    check_scalar(n_particles, "n_particles", Integral, min_val=2)
+    check_scalar(n_steps, "n_steps", Integral, min_val=1)
     if countable(*machine.weights.shape):
         return enumerated(machine, shift)
     with one_blas_thread():
@@ -84,17 +91,19 @@ def enumerated(machine, shift):
             means[i] = np.exp(logs - log_z[i]) @ states
     else:
         states = all_states(machine.hidden.size).astype(np.float64)
-        inputs = bias + states @ weights.T
+        inputs, sums = bias + states @ weights.T, np.empty(len(states))
+        own = states @ machine.hidden.astype(np.float64)
         for i in range(len(shift)):
-            at = inputs + finite[i]
             # What a unit adds: both its states, or the only one that the shift leaves it.
-            each = np.where(forced[i], at, np.where(barred[i], 0.0, np.logaddexp(0, at)))
-            logs = states @ machine.hidden.astype(np.float64) + each.sum(axis=1)
+            free = ~(forced[i] | barred[i])
+            softplus_sums(inputs[:, free] + finite[i, free], sums)
+            logs = own + sums + inputs[:, forced[i]].sum(axis=1)
             log_z[i] = logsumexp(logs)
-            on = np.where(
-                forced[i], 1.0, np.where(barred[i], 0.0, np.exp(at - np.logaddexp(0, at)))
-            )
-            means[i] = np.exp(logs - log_z[i]) @ on
+            # States that weigh nothing need no means.
+            share = np.exp(logs - log_z[i])
+            some = share > NEGLIGIBLE
+            on = np.where(free, expit(inputs[some] + finite[i]), forced[i])
+            means[i] = share[some] @ on / share[some].sum()
     return Partition(log_z, np.zeros(len(shift)), np.full(len(shift), np.inf), means)
 
 

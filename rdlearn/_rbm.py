@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from rdlearn._binary import BinaryMixin
-from rdlearn._boltzmann import EXACT_UNITS, Machine, Trainer
+from rdlearn._boltzmann import EXACT_UNITS, Machine, Trainer, exact_is_quick
 from rdlearn._console import Progress
 from rdlearn._likelihood import LikelihoodMixin
 from rdlearn._saving import SavingMixin
@@ -47,7 +47,8 @@ class RestrictedBoltzmannMachine(
         The mean over the model: "exact" sums over all states of the smaller layer, of at most 12
         units; "cd" takes chains of `n_gibbs` steps that start at the data (contrastive
         divergence, Hinton 2002); "pcd" chains that go on through the whole fit (Tieleman 2008).
-        "auto" is "exact" where that is possible, else "pcd".
+        "auto" is "exact" where that is quick (states times units of the other layer at most
+        2**18), else "pcd".
     n_gibbs : int, default=1
     learning_rate_init : float, default=0.1
         Falls geometrically, to a twentieth in the last epoch.
@@ -76,6 +77,8 @@ class RestrictedBoltzmannMachine(
         Log odds of the training bits, where annealing starts.
     gradient_ : str
     n_iter_ : int
+    history_ : DataFrame
+        `reconstruction_error` of each epoch: squared error of a row of a batch.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
 
@@ -173,7 +176,7 @@ class RestrictedBoltzmannMachine(
             )
         kind = self.gradient
         if kind == "auto":
-            kind = "exact" if smaller <= EXACT_UNITS else "pcd"
+            kind = "exact" if exact_is_quick(d, self.n_components) else "pcd"
         again = self.warm_start and hasattr(self, "components_")
         if again and self.components_.shape != (self.n_components, d):
             raise ValueError(
@@ -275,12 +278,17 @@ class RestrictedBoltzmannMachine(
                 f"H has {H.shape[1]} columns, but this machine has {len(self.components_)} hidden "
                 "units; pass what transform returned."
             )
+        if not ((H >= 0) & (H <= 1)).all():
+            raise ValueError(
+                f"H contains {H[(H < 0) | (H > 1)][0]:g}, but hidden units are 0 or 1, and their "
+                "probabilities between; pass what transform returned."
+            )
         return self._machine().down(H.astype(np.float32), Workspace(by_rows=True)).astype(H.dtype)
 
     def _check_state(self):
         weights, d = self.components_, self.n_features_in_
         shapes = {
-            "components_": (np.float32, (self.n_components, d)),
+            "components_": (np.float32, (len(self.intercept_hidden_), d)),
             "intercept_visible_": (np.float32, (d,)),
             "intercept_hidden_": (np.float32, (len(weights),)),
             "base_": (np.float64, (d,)),
@@ -289,6 +297,8 @@ class RestrictedBoltzmannMachine(
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
                 raise CorruptStreamError(f"The model's {name} does not fit, or is not finite.")
+        if len(weights) < 1 or len({len(values) for values in self._history.values()}) != 1:
+            raise CorruptStreamError("The model's history or its hidden units are impossible.")
 
     @property
     def _n_features_out(self):

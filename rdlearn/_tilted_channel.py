@@ -5,7 +5,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._belief_net import BeliefNet
-from rdlearn._binary import tilt_towards
+from rdlearn._binary import barred, tilt_towards
 from rdlearn._boltzmann import Draws
 from rdlearn._partition import partition
 from rdlearn._threads import one_blas_thread
@@ -41,7 +41,8 @@ class TiltedChannelMixin:
     def reproduce(self, X, *, random_state=None):
         """Rows drawn from the network tilted towards each row of X: Algorithm 3 of the paper.
 
-        An infinite cost is honoured: no barred flip happens.
+        An infinite cost is honoured: no barred flip happens. A row's draw depends on its place in
+        the table.
 
         Parameters
         ----------
@@ -76,6 +77,7 @@ class TiltedChannelMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Some hundred rows will do: the cost grows with them, up to 0.1 s each.
         n_particles, n_steps : int
         random_state : int, RandomState instance or None, default=0
 
@@ -96,9 +98,9 @@ class TiltedChannelMixin:
             values = self._exact_estimate(net, bits)
         elif len(net.machines) > 1:
             raise ValueError(
-                f"The network of hidden_layer_sizes={self._hidden().tolist()} has too many states "
-                "to sum over, and annealing knows one hidden layer only; use hidden_layer_sizes=() "
-                "or layers of at most 12 units."
+                f"The network of layers {net.sizes} has too many states to sum over, and annealing "
+                "knows one hidden layer only; fit with hidden_layer_sizes=() or layers of at most "
+                "12 units."
             )
         else:
             shift, constant = tilt_towards(bits, self.beta_, self.distortion_)
@@ -115,12 +117,12 @@ class TiltedChannelMixin:
         return self._estimate_of(bits, constant + mass, means, np.zeros(len(bits) + 1))
 
     def _estimate_of(self, bits, mass, means, errors):
-        # The distortion is linear in y, so that its mean is that of the mean.
-        loss, n = self.distortion_.samples(bits, means), len(bits)
-        if np.isposinf(self.beta_):
-            # What costs more than anything does not happen.
-            loss[:] = 0.0
-        rate = nats_to_bits(-mass - (self.beta_ * loss if loss.any() else 0.0))
+        # The distortion is linear in y, so that its mean is that of the mean. Barred flips do not
+        # happen, whatever rounding says.
+        d, n = self.distortion_, len(bits)
+        a, b = (0.0 if barred(self.beta_, cost) else cost for cost in (d.a, d.b))
+        loss = (a * (1 - bits) * means + b * bits * (1 - means)).sum(axis=1)
+        rate = nats_to_bits(-mass - (self.beta_ * loss if a or b else 0.0))
         spread = [
             np.std(values, ddof=1) / np.sqrt(n) if n > 1 else np.inf for values in (rate, loss)
         ]

@@ -28,7 +28,9 @@ def law(net):
     return p
 
 
-@pytest.mark.parametrize("sizes", [(4, 3), (3, 5), (4, 3, 2), (5, 2, 6), (3, 4, 2, 3), (2, 3, 2, 4, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(4, 3), (3, 5), (4, 3, 2), (5, 2, 6), (3, 4, 2, 3), (2, 3, 2, 4, 2)]
+)
 def test_tilted_masses_and_means(sizes):
     net, rng = network(sizes), np.random.default_rng(1)
     p, v = law(net), words(sizes[0])

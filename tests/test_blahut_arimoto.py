@@ -188,3 +188,18 @@ def test_unusable_arguments_are_named(p, d, beta, words):
 def test_an_unusable_start_is_named():
     with pytest.raises(ValueError, match="p_y sums to 2; divide"):
         blahut_arimoto([0.5, 0.5], HAMMING, 1.0, p_y=[1, 1])
+
+
+@pytest.mark.parametrize(
+    "params, error, words",
+    [
+        ({"max_iter": 0}, ValueError, "max_iter == 0, must be >= 1"),
+        ({"tol": -1}, ValueError, "tol=-1 must be a number above 0"),
+        ({"tol": math.nan}, ValueError, "tol=nan"),
+        ({"beta": "a"}, ValueError, "beta='a' must be a finite number"),
+        ({"beta": None}, ValueError, "beta=None"),
+    ],
+)
+def test_unusable_numbers_are_named(params, error, words):
+    with pytest.raises(error, match=words):
+        blahut_arimoto(**({"p_x": [0.5, 0.5], "distortion_matrix": HAMMING, "beta": 1.0} | params))

@@ -399,7 +399,9 @@ def test_binary_channel(n, k):
     encoded, weight = rng.normal(size=(n, k)), rng.normal(size=(n, k))
     draw = channel.draw(rng, n)
     code, rate, cache = channel.forward(NONE, encoded, draw, None, work)
-    np.testing.assert_allclose(code, 1 / (1 + np.exp(-encoded - 3 * draw.astype(float))), rtol=1e-12)
+    np.testing.assert_allclose(
+        code, 1 / (1 + np.exp(-encoded - 3 * draw.astype(float))), rtol=1e-12
+    )
     np.testing.assert_allclose(rate, k * math.log(2))
     grad = channel.backward(NONE, NONE, weight.copy(), 1.0, cache, work).copy()
     step = 1e-6

@@ -8,10 +8,18 @@ import pandas as pd
 import pytest
 from command_line import refused, run
 
-from rdlearn import PCACodec, __version__, cli, load
+from rdlearn import (
+    DBNBlahutArimoto,
+    PCACodec,
+    RestrictedBoltzmannMachine,
+    __version__,
+    cli,
+    load,
+)
 from rdlearn._curve_command import FORMATS, default_betas
 from rdlearn._tables_io import _read_csv, read_table
 from rdlearn.datasets import source
+from rdlearn.distortions import Hamming
 from rdlearn.information import gaussian_water_level
 
 COLUMNS = ["codec", "beta", "n_components", "rate_bits", "distortion", "score", "psnr_db"]
@@ -345,3 +353,19 @@ def test_info_checks_the_chunks_of_a_stream(capsys, tmp_path):
         path.write_bytes(damaged)
         assert cli.main(["info", str(path)]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_info_of_models_without_quantizers(capsys, tmp_path):
+    X = (np.random.default_rng(0).random((200, 6)) < 0.3).astype(float)
+    rules = {"max_iter": 1, "random_state": 0}
+    path = str(tmp_path / "m.rdl")
+    DBNBlahutArimoto(3, **rules, fine_tune_epochs=1).fit(X).save(path)
+    _, out, _ = run(capsys, "info", path)
+    assert "model, DBNBlahutArimoto" in out and "fingerprint" in out
+    assert "4 nats per unit of distortion" in out and "flips per training sample" in out
+    barred = DBNBlahutArimoto(3, **rules, distortion=Hamming(a=np.inf), beta=1.0).fit(X)
+    barred.save(path)
+    assert "fingerprint" not in run(capsys, "info", path)[1]
+    RestrictedBoltzmannMachine(3, **rules).fit(X).save(path)
+    _, out, _ = run(capsys, "info", path)
+    assert "model, RestrictedBoltzmannMachine" in out and "components" in out

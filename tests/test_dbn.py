@@ -66,7 +66,9 @@ def test_one_layer_comes_close_to_blahut_arimoto(beta):
     assert model.rate_distortion_estimate_.keys() == estimate.keys()
 
 
-@pytest.mark.parametrize("distortion", [Hamming(), Hamming(0.5, 2.0), Hamming(np.inf, 1.0)])
+@pytest.mark.parametrize(
+    "distortion", [Hamming(), Hamming(0.5, 2.0), Hamming(np.inf), Hamming(b=np.inf)]
+)
 @pytest.mark.parametrize("hidden", [(), (4,)])
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_the_estimate_is_equation_4(beta, hidden, distortion):
@@ -338,3 +340,82 @@ def test_a_failed_fit_changes_nothing(fitted):
         fitted.fit(table() * 2)
     np.testing.assert_array_equal(fitted.params_, before)
     assert "_source" not in vars(fitted)
+
+
+def test_words_nobody_expected_cost_little_more_than_themselves():
+    model = codec(n_components=8, hidden_layer_sizes=(30,)).fit(table())
+    far = np.random.default_rng(5).integers(0, 2, size=(300, 30))
+    # A fair-bit component of weight 2**-8, and roundings.
+    assert model.rate_samples(far).max() < 8 + 8.1
+    assert model.rate(far) <= 8
+    assert 8 * len(model._tables.encode(model._quantize(far))) <= 8 * 300
+
+
+def test_a_warm_start_of_one_machine_goes_on():
+    X = table()
+    rules = {"beta": 2.0, "fine_tune_epochs": 0, "warm_start": True}
+    model = codec(**rules).fit(X)
+    stack = model.stack_.copy()
+    model.set_params(max_iter=1, n_epochs=1, learning_rate_init=1e-7).fit(X)
+    np.testing.assert_allclose(model.stack_, stack, atol=1e-4)
+    assert len(model.history_) == 1
+
+
+def test_nothing_of_a_code_outlives_it():
+    X = table()
+    model = codec(hidden_layer_sizes=(5,)).fit(X)
+    model.set_params(hidden_layer_sizes=(30,), distortion=Hamming(a=np.inf)).fit(X)
+    assert not {"params_", "mixture_"} & set(vars(model))
+    with pytest.raises(ValueError, match="bars flips"):
+        _ = model.fingerprint
+    model.set_params(distortion="hamming", warm_start=True).fit(X)
+    assert model.mean_distortion(X) < 30 * 0.2
+
+
+@pytest.mark.parametrize(
+    "search, words", [("all", r"2\*\*13 codewords"), ("foo", "='foo' must be")]
+)
+def test_a_search_chosen_after_the_fit_is_checked(search, words, tmp_path):
+    model = codec(n_components=13, fine_tune_epochs=1).fit(table())
+    model.set_params(encoder_search=search)
+    with pytest.raises(ValueError, match=words):
+        model.transform(table())
+    model.save(tmp_path / "m.rdl")
+    with pytest.raises(CorruptStreamError):
+        load(tmp_path / "m.rdl")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("_estimate", [1.0, 2.0]),
+        ("_estimate", "much"),
+        ("resolution_", np.ones(3)),
+        ("noise_scale_", 1),
+        ("sizes_", np.array([30, -3, 3])),
+        ("stack_", np.zeros(5, np.float32)),
+        ("params_", np.zeros(5, np.float32)),
+        ("base_", np.full(30, np.nan)),
+    ],
+)
+def test_models_that_contradict_themselves_do_not_load(fitted, name, value, tmp_path):
+    import copy
+
+    broken = copy.deepcopy(fitted)
+    setattr(broken, name, value)
+    broken.save(tmp_path / "m.rdl")
+    with pytest.raises(CorruptStreamError):
+        load(tmp_path / "m.rdl")
+
+
+def test_codes_out_of_range_are_named(fitted):
+    with pytest.raises(ValueError, match="Z contains 3, but bits are 0 or 1"):
+        fitted.inverse_transform(np.full((1, 3), 3.0))
+
+
+@pytest.mark.parametrize("n", [40, 100])
+def test_short_tables_are_trained_long_enough(n):
+    X = np.random.default_rng(0).integers(0, 2, size=(n, 4))
+    model = DBNBlahutArimoto(4, beta=np.inf, random_state=0).fit(X)
+    # The best constant loses about 1.8 of four fair bits.
+    assert model.mean_distortion(X) < 0.3

@@ -85,3 +85,28 @@ def test_weights_must_be_some():
     for weights in ([-1, 2], [0, 0]):
         with pytest.raises(ValueError, match="must be 0 or more|non-zero"):
             BlahutArimoto([1.0]).fit([0, 1], sample_weight=weights)
+
+
+def test_symbols_may_be_objects_and_large_integers():
+    import pandas as pd
+
+    matrix = np.array([[0.0, 1, 2], [1, 0, 1], [2, 1, 0]])
+    names = np.repeat(["a", "b", "c"], [5, 3, 2])
+    plain = BlahutArimoto([2.0], distortion=matrix).fit(names)
+    for X in (names.astype(object), pd.Series(names), pd.DataFrame({"s": names})):
+        other = BlahutArimoto([2.0], distortion=matrix).fit(X)
+        assert other.curve_["rate_bits"].equals(plain.curve_["rate_bits"])
+    near = BlahutArimoto([1.0], distortion=HAMMING).fit([2**60, 2**60 + 1])
+    assert len(near.symbols_) == 2
+
+
+def test_the_default_curve_of_negative_losses():
+    curve = BlahutArimoto(distortion=[[-1.0, 0.0], [0.0, -1.0]]).fit([0, 1, 1]).curve_
+    plain = BlahutArimoto(distortion=HAMMING).fit([0, 1, 1]).curve_
+    np.testing.assert_allclose(curve["rate_bits"], plain["rate_bits"], atol=1e-6)
+    np.testing.assert_allclose(curve["distortion"] + 1, plain["distortion"], atol=1e-6)
+
+
+def test_reproductions_must_be_what_the_distortion_takes():
+    with pytest.raises(ValueError, match="hamming distortion takes only.*contains 5"):
+        BlahutArimoto([1.0], distortion="hamming", reproductions=[[5.0], [1.0]]).fit([0, 1])

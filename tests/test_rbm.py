@@ -6,6 +6,7 @@ from reference import Enumerated, words
 from scipy import stats
 from scipy.special import logsumexp
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
 from rdlearn import RestrictedBoltzmannMachine, load
@@ -221,3 +222,36 @@ def test_saved_and_loaded(fitted, tmp_path):
     np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
     assert again.score(X) == fitted.score(X) and len(again.history_) == 20
     assert list(again.get_feature_names_out())[0] == "restrictedboltzmannmachine0"
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda m, X: m.gibbs(X, beta=-1), ValueError, "beta=-1 must be a number, 0 or more"),
+        (lambda m, X: m.gibbs(X, beta=np.nan), ValueError, "beta=nan"),
+        (lambda m, X: m.gibbs(X, distortion="squared_error"), ValueError, "no tilt of bits"),
+        (lambda m, X: m.gibbs(X, -1), ValueError, "n_gibbs == -1, must be >= 1"),
+        (lambda m, X: m.gibbs(X, 1.5), TypeError, "n_gibbs must be an instance of int"),
+        (lambda m, X: m.sample(0), ValueError, "n_samples == 0, must be >= 1"),
+        (lambda m, X: m.log_partition(n_steps=0), ValueError, "n_steps == 0, must be >= 1"),
+        (lambda m, X: m.log_partition(n_particles=1), ValueError, "n_particles == 1, must be >= 2"),
+        (lambda m, X: m.inverse_transform(9 * X[:, :4] + 2), ValueError, "H contains .* 0 or 1"),
+    ],
+)
+def test_unusable_arguments_are_named(fitted, call, error, words):
+    with pytest.raises(error, match=words):
+        call(fitted, bits())
+
+
+@pytest.mark.parametrize("method", ["score", "free_energy", "score_samples", "transform", "gibbs"])
+def test_what_is_not_fitted_says_so(method):
+    with pytest.raises(NotFittedError):
+        getattr(rbm(), method)(bits())
+
+
+def test_parameters_set_after_the_fit_do_not_spoil_the_file(fitted, tmp_path):
+    model = clone(fitted).fit(bits()).set_params(n_components=7)
+    model.save(tmp_path / "m.rdl")
+    np.testing.assert_array_equal(
+        load(tmp_path / "m.rdl").transform(bits()), fitted.transform(bits())
+    )

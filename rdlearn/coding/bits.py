@@ -17,6 +17,8 @@ LEAST_GAIN = 1e-3
 # Part of the rows that decide between sizes, and pseudo-counts of each component's bits.
 HELD_OUT, PSEUDO = 0.2, 0.5
 MAX_COMPONENTS = 4096
+# Share of a component of fair bits.
+UNEXPECTED = 2.0**-8
 
 
 class BitMixture:
@@ -74,6 +76,9 @@ class BitMixture:
 
     @classmethod
     def _in_integers(cls, share, prob):
+        # Words that the model did not expect cost a few bits more than themselves, not any number.
+        share = np.append((1 - UNEXPECTED) * share, UNEXPECTED)
+        prob = np.vstack([prob, np.full(prob.shape[1], 0.5)])
         top = (1 << kernels.PROBABILITY_BITS) - 1
         whole = np.rint(share / share.max() * (2.0**32 - 1))
         return cls(np.maximum(whole, 1), np.clip(np.rint(prob.T * (top + 1)), 1, top))
