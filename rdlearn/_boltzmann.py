@@ -149,7 +149,7 @@ class Trainer:
     def __init__(self, machine, gradient, n_gibbs, momentum, decay, seed, device="cpu"):
         self.machine, self.gradient, self.n_gibbs = machine, gradient, n_gibbs
         self.momentum, self.decay, self.seed = momentum, decay, seed
-        self.work = Workspace(device)
+        self.work = Workspace(device, sparse=True)
         self._velocity = Machine(*machine.weights.shape)
         self._draws = self._chains = None
         if gradient == "exact":

@@ -11,6 +11,7 @@ from rdlearn.kernels.gaussian import gaussian_backward, gaussian_forward
 from rdlearn.kernels.losses import cross_entropy, loss
 from rdlearn.kernels.products import affine
 from rdlearn.kernels.random import bernoulli
+from rdlearn.kernels.sparse import SPARSE, sparse_add_product, sparse_product
 
 __all__ = [
     "activation_gradient",
@@ -31,6 +32,7 @@ __all__ = [
     "loss",
     "matmul",
     "matmul_by_rows",
+    "matmul_sparse",
     "softplus_sums",
     "tilt",
     "to_device",
@@ -47,8 +49,19 @@ def matmul_by_rows(a, b, out):
     return out
 
 
+def matmul_sparse(a, b, out):
+    """a @ b, quicker where a is mostly zeros."""
+    if b.flags.c_contiguous and np.count_nonzero(a) <= SPARSE * a.size:
+        sparse_product(a, b, out)
+        return out
+    return matmul(a, b, out=out)
+
+
 def add_product(a, b, alpha, beta, out):
     """out = beta * out + alpha * a.T @ b, in place; shapes (n, d), (n, k), (d, k), C order."""
+    if np.count_nonzero(a) <= SPARSE * a.size:
+        sparse_add_product(a, b, alpha, beta, out)
+        return
     gemm = blas.sgemm if out.dtype == np.float32 else blas.dgemm
     # BLAS reads columns first, hence everything transposed.
     gemm(alpha, b.T, a.T, beta, out.T, trans_b=True, overwrite_c=True)

@@ -17,11 +17,14 @@ class Workspace:
     by_rows : bool, default=False
         Products in which a row of the result depends on its own row of the input only, to the
         bit, whatever the other rows and the number of threads; slower.
+    sparse : bool, default=False
+        Products that are quicker where inputs are mostly zeros.
     """
 
-    def __init__(self, device="cpu", by_rows=False):
+    def __init__(self, device="cpu", by_rows=False, sparse=False):
         self.ops = get_ops(device)
-        self.matmul = self.ops.matmul_by_rows if by_rows else self.ops.matmul
+        of_bits = self.ops.matmul_sparse if sparse else self.ops.matmul
+        self.matmul = self.ops.matmul_by_rows if by_rows else of_bits
         self._arrays = {}
 
     def empty(self, name, shape, dtype):
