@@ -140,3 +140,28 @@ def test_wrong_lengths_are_refused():
             mixture.decode(payload, 11)
     with pytest.raises(CorruptStreamError, match="ends in more"):
         mixture.decode(b"\xff" * 5, 11)
+
+
+@pytest.mark.parametrize("n_bits", [1, 5, 24])
+def test_bits_that_hardly_happen(n_bits):
+    mixture = BitMixture([2**31], [[1]] * n_bits)
+    symbols = np.zeros((n_bits, 4000), np.int64)
+    symbols[0, [0, 77, 3999]] = 1
+    payload = mixture.encode(symbols)
+    # Ones cost the 14 bits of the smallest frequency.
+    assert len(payload) <= 4 + (3 * 14 + symbols.size * 2.0**-13) / 8 + 4
+    np.testing.assert_array_equal(mixture.decode(payload, 4000), symbols)
+    np.testing.assert_allclose(mixture.code_length(symbols)[77], 14, atol=0.01)
+
+
+def test_streams_end_where_they_should():
+    mixture = BitMixture([2**31], [[2**12]] * 8)
+    symbols = np.zeros((8, 300), np.int64)
+    symbols[3, ::7] = 1
+    payload = mixture.encode(symbols)
+    assert len(payload) < 300
+    for damaged in (payload + b"\0\0", payload[:-2], payload[:4] + payload[6:]):
+        with pytest.raises(CorruptStreamError, match="damaged"):
+            mixture.decode(damaged, 300)
+    with pytest.raises(CorruptStreamError, match="damaged"):
+        mixture.decode(payload, 299)
