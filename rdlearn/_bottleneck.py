@@ -19,6 +19,9 @@ from rdlearn.nets.losses import make_loss
 __all__ = ["BottleneckMixin"]
 
 BLOCK_ROWS = 1024
+# Flips that a bit is worth at least in a search by flips: it ends where few bits lead about as
+# well as many, and loses next to nothing by that.
+FREE_PRICE = 0.5
 # Rows whose codewords the mixture is fitted to.
 CODE_ROWS = 20_000
 # Steps of fine-tuning for "auto", and its least and most epochs.
@@ -104,8 +107,11 @@ class BottleneckMixin:
         self.params_ = params
         rows = rng.permutation(len(X))[:CODE_ROWS]
         # Here no row has to be the same in other company, so that products may be fast.
-        words = self._words(X[np.sort(rows)].astype(np.float32), by_rows=False)
-        self.mixture_ = BitMixture.fit(words, rng)
+        bits = X[np.sort(rows)].astype(np.float32)
+        self.mixture_ = BitMixture.fit(self._encode(bits, None, False), rng)
+        if self.encoder_search is not None:
+            # The search prices bits by the law of the encoder's words, and moves that law.
+            self.mixture_ = BitMixture.fit(self._words(bits, by_rows=False), rng)
 
     def _fine_tune(self, net, objective, params, rng, losses):
         source, work = self._source, Workspace(self.device)
@@ -196,10 +202,19 @@ class BottleneckMixin:
         def logits(words):
             return objective.decode(views, words, None, work)
 
+        d = self.distortion_
+        price = np.log(2) / self.beta_ if self.beta_ > 0 else 0.0
+        if search == "flips":
+            price = max(price, FREE_PRICE * min(d.a, d.b))
+
+        def cost_of_bits(words):
+            symbols = np.ascontiguousarray(words.T, dtype=np.int64)
+            return price * self.mixture_.code_length(symbols)
+
         if search == "all":
-            return search_all(bits, self._n_bits, logits, self.distortion_)
+            return search_all(bits, self._n_bits, logits, d, cost_of_bits)
         words = self._encode(bits, None, by_rows)
-        return words if search is None else search_flips(bits, words, logits, self.distortion_)
+        return words if search is None else search_flips(bits, words, logits, d, cost_of_bits)
 
     def rate(self, X):
         """Mean of `rate_samples`, but no more than the bits themselves, which cost that raw."""

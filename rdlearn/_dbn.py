@@ -72,8 +72,9 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         Of Adam; falls by a cosine over the second half.
     encoder_search : {"auto", "all", "flips", None}, default="auto"
         Whether codewords are tried against the decoder: "all" of them (at most 12 bits), "flips"
-        of single bits of the encoder's word, or None: the encoder's word. "auto" is "all" where
-        that is possible, else "flips".
+        of single bits of the encoder's word, or None: the encoder's word. What counts is the
+        distortion and, at ln 2 / beta (for "flips" at least half a flip) a bit, the code's length.
+        "auto" is "all" where that is possible, else "flips".
     binarize : {None, float, "sample"}, default=None
         What makes bits of X: nothing, a threshold that ones exceed, or "sample", which takes
         values as probabilities of 1 and draws anew in each epoch; outside of fit the draw depends

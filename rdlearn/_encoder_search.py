@@ -13,10 +13,12 @@ MAX_BITS = 12
 # distortion itself until nothing changes, but at most so often.
 SMOOTH_SWEEPS, SWEEPS = 2, 3
 BLOCK_ROWS = 1024
+# What a flip adds to the cross-entropy, about.
+NATS_OF_A_FLIP = 1.4
 
 
-def search_all(bits, n_bits, logits, distortion):
-    """Codewords (n, n_bits), float32, of least distortion among all, for rows of bits (n, d).
+def search_all(bits, n_bits, logits, distortion, cost_of_bits):
+    """Codewords (n, n_bits), float32, that cost least of all, for rows of bits (n, d).
 
     Parameters
     ----------
@@ -27,6 +29,8 @@ def search_all(bits, n_bits, logits, distortion):
         Decoder outputs (m, d) of codewords (m, n_bits), each by its own row.
     distortion : Hamming
         Of finite costs.
+    cost_of_bits : callable
+        What codewords (m, n_bits) cost by themselves, (m,), in units of the distortion.
     """
     words = all_states(n_bits)
     ones = np.concatenate(
@@ -37,7 +41,7 @@ def search_all(bits, n_bits, logits, distortion):
     )
     # a sum(y) - (a + b) x y, but for what depends on x alone. Whole numbers of float32, and sums of
     # them: exact in any order.
-    weight = ones.sum(axis=1, dtype=np.float64) * distortion.a
+    weight = ones.sum(axis=1, dtype=np.float64) * distortion.a + cost_of_bits(words)
     best = np.empty(len(bits), dtype=np.int64)
     for start in range(0, len(bits), BLOCK_ROWS):
         common = bits[start : start + BLOCK_ROWS] @ ones.T
@@ -46,23 +50,31 @@ def search_all(bits, n_bits, logits, distortion):
     return words[best]
 
 
-def search_flips(bits, code, logits, distortion):
-    """Codewords (n, n_bits), float32, no worse than `code`, by flips of single bits.
+def search_flips(bits, code, logits, distortion, cost_of_bits):
+    """Codewords (n, n_bits), float32, that cost no more than `code`, by flips of single bits.
 
     Parameters as for `search_all`.
     """
+    in_nats = NATS_OF_A_FLIP / min(distortion.a, distortion.b)
+
+    def smooth(z, x):
+        return _cross_entropy(logits(z), x) + in_nats * cost_of_bits(z)
+
+    def exact(z, x):
+        return _loss(logits(z), x, distortion) + cost_of_bits(z)
+
     code = code.copy()
     for start in range(0, len(bits), BLOCK_ROWS):
         x, part = bits[start : start + BLOCK_ROWS], code[start : start + BLOCK_ROWS]
-        before, first = part.copy(), _loss(logits(part), x, distortion)
+        before, first = part.copy(), exact(part, x)
         for _ in range(SMOOTH_SWEEPS):
-            if not _sweep(x, part, lambda z, x: _cross_entropy(logits(z), x)):
+            if not _sweep(x, part, smooth):
                 break
         # Likelihood leads to better places, but not for every row.
-        worse = _loss(logits(part), x, distortion) > first
+        worse = exact(part, x) > first
         part[worse] = before[worse]
         for _ in range(SWEEPS):
-            if not _sweep(x, part, lambda z, x: _loss(logits(z), x, distortion)):
+            if not _sweep(x, part, exact):
                 break
     return code
 

@@ -15,6 +15,11 @@ def case(k, d=12, n=60, seed=0):
     return bits, lambda z: z @ w + bias
 
 
+def free(words):
+    """Bits that cost nothing."""
+    return np.zeros(len(words))
+
+
 def losses(bits, logits, distortion):
     """Of every row under every codeword, from the definition."""
     k = next(k for k in range(1, 9) if accepts(logits, k))
@@ -41,7 +46,7 @@ def loss_of(bits, code, logits, distortion):
 @pytest.mark.parametrize("a, b", [(1.0, 1.0), (0.5, 2.0), (3.0, 1.0)])
 def test_the_best_of_all(k, a, b):
     (bits, logits), distortion = case(k), Hamming(a, b)
-    code = search_all(bits, k, logits, distortion)
+    code = search_all(bits, k, logits, distortion, free)
     best = losses(bits, logits, distortion).min(axis=1)
     np.testing.assert_allclose(loss_of(bits, code, logits, distortion), best, rtol=1e-6)
 
@@ -52,7 +57,7 @@ def test_flips_never_lose_and_end_where_no_flip_helps(k, a, b):
     (bits, logits), distortion = case(k, seed=1), Hamming(a, b)
     start = np.random.default_rng(2).integers(0, 2, size=(len(bits), k)).astype(np.float32)
     before = start.copy()
-    code = search_flips(bits, start, logits, distortion)
+    code = search_flips(bits, start, logits, distortion, free)
     np.testing.assert_array_equal(start, before)
     found = loss_of(bits, code, logits, distortion)
     assert np.all(found <= loss_of(bits, start, logits, distortion))
@@ -72,9 +77,26 @@ def test_rows_are_searched_alone(search):
 
     def run(rows):
         if search == "all":
-            return search_all(bits[rows], 5, logits, d)
-        return search_flips(bits[rows], np.zeros((len(bits[rows]), 5), np.float32), logits, d)
+            return search_all(bits[rows], 5, logits, d, free)
+        return search_flips(bits[rows], np.zeros((len(bits[rows]), 5), np.float32), logits, d, free)
 
     whole = run(slice(None))
     rows = np.random.default_rng(0).permutation(2500)[:1100]
     np.testing.assert_array_equal(run(rows), whole[rows])
+
+
+def test_bits_have_their_price():
+    (bits, logits), distortion = case(5), Hamming()
+
+    def costs(z):
+        return 2.0 * z.sum(axis=1)
+
+    total = losses(bits, logits, distortion) + costs(words(5))
+    code = search_all(bits, 5, logits, distortion, costs)
+    found = loss_of(bits, code, logits, distortion) + costs(code)
+    np.testing.assert_allclose(found, total.min(axis=1))
+    start = np.ones((len(bits), 5), np.float32)
+    code = search_flips(bits, start, logits, distortion, costs)
+    found = loss_of(bits, code, logits, distortion) + costs(code)
+    assert np.all(found <= loss_of(bits, start, logits, distortion) + costs(start))
+    assert found.mean() < 1.2 * total.min(axis=1).mean()

@@ -12,8 +12,12 @@ __all__ = ["BitMixture"]
 # Sizes of the mixture that `fit` tries, and rows that it looks at.
 SIZES, ROWS = (1, 8, 32, 128, 384), 30_000
 N_ITER = 40
-# Gain of a step, in nats a word, that more of them are worth.
-LEAST_GAIN = 1e-3
+# Gain of a step, in nats a word, that more of them are worth; the first ones break symmetry.
+LEAST_GAIN, FIRST_STEPS = 1e-4, 15
+# Size up to which a larger one may be better where this one is not.
+BOLD = 8
+# Weight of the word in a component's first probabilities.
+SHARP = 0.8
 # Part of the rows that decide between sizes, and pseudo-counts of each component's bits.
 HELD_OUT, PSEUDO = 0.2, 0.5
 MAX_COMPONENTS = 4096
@@ -69,9 +73,10 @@ class BitMixture:
                 break
             mixture = _expectation_maximisation(inner, size, rng)
             length = -_log_mass(outer, *mixture)[1].mean()
-            if best is not None and length >= best[0]:
+            if best is None or length < best[0]:
+                best = length, size
+            elif size > BOLD:
                 break
-            best = length, size
         return cls._in_integers(*_expectation_maximisation(words, best[1], rng))
 
     @classmethod
@@ -143,10 +148,14 @@ def _expectation_maximisation(words, size, rng):
     share = np.full(size, 1 / size)
     prob = mean[None].copy()
     if size > 1:
-        prob, last = 0.5 * words[rng.integers(n, size=size)] + 0.5 * mean, -np.inf
-        for _ in range(N_ITER):
+        # Different words, those that are frequent first.
+        distinct, counts = np.unique(words, axis=0, return_counts=True)
+        order = np.argsort(rng.exponential(size=len(counts)) / counts, kind="stable")
+        first = distinct[order[np.arange(size) % len(order)]]
+        prob, last = SHARP * first + (1 - SHARP) * mean, -np.inf
+        for step in range(N_ITER):
             logs, total = _log_mass(words, share, prob)
-            if total.mean() < last + LEAST_GAIN:
+            if step > FIRST_STEPS and total.mean() < last + LEAST_GAIN:
                 break
             last = total.mean()
             belongs = np.exp(logs - total[:, None])
