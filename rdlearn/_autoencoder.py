@@ -4,14 +4,14 @@ import numpy as np
 from scipy.optimize import brentq
 from sklearn.exceptions import ConvergenceWarning
 
+from rdlearn._binary import drawn_bits
 from rdlearn._minibatch import AIM
-from rdlearn._networks import NetworkMixin, keys_of
+from rdlearn._networks import NetworkMixin
 from rdlearn._sklearn import StrOptions, with_callbacks
 from rdlearn._training import warn
 from rdlearn.base import BaseCodec
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
-from rdlearn.kernels.random import row_bits
 from rdlearn.nets.losses import make_loss
 
 __all__ = ["Autoencoder"]
@@ -73,10 +73,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
         if self.binarize is None:
             return X
         self.distortion_.check(X, getattr(self, "feature_names_in_", None))
-        words = np.empty(X.shape, dtype=np.uint32)
-        row_bits(keys_of(X.astype(np.float32)), np.uint64(0), np.uint64(0), words)
-        # Bits stay what they are.
-        return (words < X * 2.0**32).astype(X.dtype)
+        return drawn_bits(X)
 
     def _decoder_inputs(self, n_samples, side_information=None):
         if side_information is None:

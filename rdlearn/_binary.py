@@ -6,9 +6,9 @@ import numpy as np
 
 from rdlearn._sklearn import Interval, StrOptions
 from rdlearn.distortions import Bernoulli, Hamming
-from rdlearn.kernels.random import row_bits, row_keys
+from rdlearn.kernels.random import keys_of, row_bits
 
-__all__ = ["BinaryMixin", "barred", "tilt_towards"]
+__all__ = ["BinaryMixin", "barred", "drawn_bits", "log_odds", "tilt_towards"]
 
 # Nats of a flip that no probability is small enough for.
 NEVER = 1e4
@@ -45,11 +45,20 @@ class BinaryMixin:
             return (X > self.binarize).astype(X.dtype)
         if rng is not None:
             return (rng.random(X.shape, dtype=np.float32) < X).astype(X.dtype)
-        words, keys = np.empty(X.shape, dtype=np.uint32), np.empty(len(X), dtype=np.uint64)
-        # 0.0 turns -0.0 into 0.0, which must not be another row.
-        row_keys((X.astype(np.float32) + np.float32(0.0)).view(np.uint32), keys)
-        row_bits(keys, np.uint64(0), np.uint64(0), words)
-        return (words < X * 2.0**32).astype(X.dtype)
+        return drawn_bits(X)
+
+
+def drawn_bits(X):
+    """Bits of probabilities X, in its dtype, drawn by what is in a row; bits stay what they are."""
+    words = np.empty(X.shape, dtype=np.uint32)
+    row_bits(keys_of(X.astype(np.float32)), np.uint64(0), np.uint64(0), words)
+    return (words < X * 2.0**32).astype(X.dtype)
+
+
+def log_odds(mean, n):
+    """Of bits whose mean over n rows is given; half a row more of each kind keeps them finite."""
+    share = (mean * n + 0.5) / (n + 1)
+    return np.log(share / (1 - share))
 
 
 def barred(beta, cost):

@@ -156,12 +156,12 @@ class Trainer:
             self._by_visible = machine.visible.size <= machine.hidden.size
             self._states = all_states(min(machine.weights.shape))
 
-    def epoch(self, x, rate, batch_size, rng, shuffle=True):
+    def epoch(self, x, rate, batch_size, rng):
         """One pass over rows x (n, n_visible) in [0, 1], float32.
 
         Returns the squared error of one batch, a row, reconstructed from its hidden means.
         """
-        rows = rng.permutation(len(x)) if shuffle else np.arange(len(x))
+        rows = rng.permutation(len(x))
         for start in range(0, len(x), batch_size):
             self.step(x[rows[start : start + batch_size]], rate)
         v = x[rows[:batch_size]]

@@ -44,15 +44,6 @@ class BottleneckMixin:
                 "promise of new rows; use reproduce(X), which does, or finite costs."
             )
 
-    def _hidden(self):
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
-        if sizes.size and (sizes.ndim > 1 or sizes.dtype.kind not in "iu" or sizes.min() < 1):
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must be positive integers, or "
-                "() for none."
-            )
-        return sizes.astype(np.int64)
-
     def _check_search(self, n_bits):
         """What to search with `n_bits` bits."""
         search = self.encoder_search
@@ -174,12 +165,8 @@ class BottleneckMixin:
     # Codewords.
 
     def _net(self, n_bits=None, by_rows=True):
-        objective = self._objective(self._n_bits if n_bits is None else n_bits)
+        objective = self._objective(self.n_components_ if n_bits is None else n_bits)
         return objective, objective.views(self.params_), Workspace(by_rows=by_rows)
-
-    @property
-    def _n_bits(self):
-        return int(self.sizes_[-1])
 
     def _encoded(self, bits, *net):
         """Encoder outputs of bits (n, d), float32: log odds of the code's bits."""
@@ -196,7 +183,7 @@ class BottleneckMixin:
     def _words(self, bits, by_rows=True):
         """Codewords (n, n_bits) of bits (n, d), both float32."""
         self._refuse_barred()
-        search = self._check_search(self._n_bits)
+        search = self._check_search(self.n_components_)
         objective, views, work = self._net(None, by_rows)
 
         def logits(words):
@@ -212,13 +199,13 @@ class BottleneckMixin:
             return price * self.mixture_.code_length(symbols)
 
         if search == "all":
-            return search_all(bits, self._n_bits, logits, d, cost_of_bits)
+            return search_all(bits, self.n_components_, logits, d, cost_of_bits)
         words = self._encode(bits, None, by_rows)
         return words if search is None else search_flips(bits, words, logits, d, cost_of_bits)
 
     def rate(self, X):
         """Mean of `rate_samples`, but no more than the bits themselves, which cost that raw."""
-        return min(super().rate(X), float(self._n_bits))
+        return min(super().rate(X), float(self.n_components_))
 
     def _quantize(self, X):
         return np.ascontiguousarray(self._words(X.astype(np.float32)).T, dtype=np.int64)
@@ -310,14 +297,17 @@ class BottleneckMixin:
     def _check_bottleneck(self):
         if not self._has_code:
             return
-        self._check_search(self._n_bits)
+        self._check_search(self.n_components_)
         resolution, scale = self.resolution_, self.noise_scale_
         fits = resolution.shape == (self.n_features_in_,) and resolution.dtype == np.float64
         if not (fits and np.all(resolution > 0) and type(scale) is float):
             raise CorruptStreamError("The model's resolution or noise scale is impossible.")
-        size = self._objective(self._n_bits).n_parameters
+        size = self._objective(self.n_components_).n_parameters
         params = self.params_
         if params.dtype != np.float32 or params.shape != (size,) or not np.isfinite(params).all():
             raise CorruptStreamError("The model's autoencoder does not fit its layers.")
-        if not isinstance(self.mixture_, BitMixture) or self.mixture_.n_columns != self._n_bits:
+        if (
+            not isinstance(self.mixture_, BitMixture)
+            or self.mixture_.n_columns != self.n_components_
+        ):
             raise CorruptStreamError("The model's law of bits does not fit its code.")

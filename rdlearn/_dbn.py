@@ -6,10 +6,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from rdlearn._belief_net import BeliefNet
-from rdlearn._binary import BinaryMixin, tilt_towards
+from rdlearn._binary import BinaryMixin, log_odds, tilt_towards
 from rdlearn._bottleneck import BottleneckMixin
 from rdlearn._console import Progress
 from rdlearn._discrete import DiscreteCodec
+from rdlearn._objective import hidden_sizes
 from rdlearn._sklearn import Interval, StrOptions
 from rdlearn._threads import one_blas_thread
 from rdlearn._tilted_channel import TiltedChannelMixin
@@ -227,12 +228,13 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
     def _fit(self, X):
         tilt_towards(X[:1], self.beta, self.distortion_)
         self._check_search(self.n_components)
-        sizes = np.concatenate([[X.shape[1]], self._hidden(), [self.n_components]])
+        sizes = np.concatenate(
+            [[X.shape[1]], hidden_sizes(self.hidden_layer_sizes), [self.n_components]]
+        )
         again = self._can_go_on(sizes)
         generator = check_random_state(self.random_state)
         rng = np.random.Generator(np.random.Philox(generator.randint(2**31 - 1)))
         mean = X.mean(axis=0, dtype=np.float64)
-        share = (mean * len(X) + 0.5) / (len(X) + 1)
         net = BeliefNet(sizes.tolist())
         net.init(rng, mean)
         same = again and self.sizes_[-1] == sizes[-1]
@@ -241,13 +243,13 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
             kept = slice(None if same else net.params.size - net.machines[-1].params.size)
             net.params[kept] = self.stack_[kept]
         self.sizes_, self.stack_, self.beta_ = sizes, net.params, float(self.beta)
-        self.base_ = np.log(share / (1 - share))
+        self.n_components_, self.base_ = int(self.n_components), log_odds(mean, len(X))
         losses = {"stage": [], "loss": []}
         with one_blas_thread():
             self._rounds(net, rng, losses, same)
             if self._has_code:
                 self._fit_bottleneck(net, X, again, rng, losses)
-        self.n_components_, self.n_iter_ = int(self.n_components), self.max_iter
+        self.n_iter_ = self.max_iter
         self._history = losses
         self._estimate = None
         if net.enumerable and net.n_numbers <= ESTIMATE_NUMBERS:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._console import Progress
 from rdlearn._minibatch import Batches, Schedule, minimize
-from rdlearn._objective import Objective, dense_net
+from rdlearn._objective import Objective, dense_net, hidden_sizes
 from rdlearn._side_information import SideInformationMixin
 from rdlearn._sklearn import CallbackSupportMixin, EpochCallbacks, Interval, StrOptions
 from rdlearn._threads import one_blas_thread
@@ -21,10 +21,10 @@ from rdlearn._validation import explain_far
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import nats_to_bits
 from rdlearn.kernels.elementwise import ACTIVATIONS
-from rdlearn.kernels.random import row_bits, row_keys
+from rdlearn.kernels.random import keys_of, row_bits
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["NetworkMixin", "keys_of"]
+__all__ = ["NetworkMixin"]
 
 # Rows in a pass of inference: its buffers stay within a few MB.
 BLOCK_ROWS = 2048
@@ -143,15 +143,6 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
 
     # Training.
 
-    def _hidden(self):
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
-        if sizes.size and (sizes.ndim > 1 or sizes.dtype.kind not in "iu" or sizes.min() < 1):
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must be positive integers, or "
-                "() for a linear map."
-            )
-        return sizes.astype(np.int64)
-
     def _build(self, loss=None):
         """The model as an objective, from fitted attributes alone."""
         hidden, channel = self.hidden_sizes_.tolist(), self._channel()
@@ -172,7 +163,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             "n_components_": int(self.n_components),
             "n_outputs_": int(n_outputs),
             "n_side_features_": 0 if side is None else side.shape[1],
-            "hidden_sizes_": self._hidden(),
+            "hidden_sizes_": hidden_sizes(self.hidden_layer_sizes),
             "activation_": self.activation,
             **self._channel_shape(),
         }
@@ -379,10 +370,3 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             part = None if side is None else side[rows]
             out[rows] = objective.decode(views, code[rows], part, work)
         return out
-
-
-def keys_of(x):
-    """Keys of rows (n, d) of float32: equal rows have equal keys."""
-    out = np.empty(len(x), dtype=np.uint64)
-    row_keys(np.ascontiguousarray(x).view(np.uint32), out)
-    return out

@@ -9,11 +9,21 @@ import numpy as np
 from rdlearn.nets.layers import Dense
 from rdlearn.nets.sequential import Sequential
 
-__all__ = ["Objective", "dense_net"]
+__all__ = ["Objective", "dense_net", "hidden_sizes"]
 
 # Of the decoder's last weights at the start: what random ones add to the mean of the data costs
 # many steps to unlearn.
 OUTPUT_SCALE = 0.2
+
+
+def hidden_sizes(given):
+    """The parameter hidden_layer_sizes as an array of integers, or ValueError."""
+    sizes = np.atleast_1d(np.asarray(given))
+    if sizes.size and (sizes.ndim > 1 or sizes.dtype.kind not in "iu" or sizes.min() < 1):
+        raise ValueError(
+            f"hidden_layer_sizes={given!r} must be positive integers, or () for no hidden layer."
+        )
+    return sizes.astype(np.int64)
 
 
 def dense_net(n_in, hidden, n_out, activation, name):

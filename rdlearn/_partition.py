@@ -153,7 +153,7 @@ def _split(shift):
 def _anneal(machine, shift, base, n_particles, n_steps, seed):
     """Log weights (n, n_particles) and weighted visible means (n, n_visible)."""
     n, d = shift.shape
-    work, ops = Workspace(), None
+    work = Workspace()
     ops = work.ops
     draws = Draws(np.arange(n * n_particles, dtype=np.uint64), seed)
     finite, forced, barred = _split(shift)

@@ -5,16 +5,16 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
-from rdlearn._binary import BinaryMixin
+from rdlearn._binary import BinaryMixin, log_odds
 from rdlearn._boltzmann import EXACT_UNITS, Machine, Trainer, exact_is_quick
 from rdlearn._console import Progress
 from rdlearn._likelihood import LikelihoodMixin
 from rdlearn._saving import SavingMixin
 from rdlearn._sklearn import Interval, StrOptions, fit_context
 from rdlearn._threads import one_blas_thread
-from rdlearn._validation import explain
+from rdlearn._validation import validated
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.nets.layers import Workspace
 
@@ -217,19 +217,12 @@ class RestrictedBoltzmannMachine(
         self.components_ = machine.weights.T.copy()
         self.intercept_visible_ = machine.visible.copy()
         self.intercept_hidden_ = machine.hidden.copy()
-        share = (mean * len(X) + 0.5) / (len(X) + 1)
-        self.base_ = np.log(share / (1 - share))
+        self.base_ = log_odds(mean, len(X))
         self.gradient_, self.n_iter_ = kind, self.max_iter
         self._history = {"reconstruction_error": errors}
 
     def _validate(self, X, reset=False):
-        try:
-            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
-        except (TypeError, ValueError) as error:
-            explained = explain(X, error)
-            if explained is error:
-                raise
-            raise explained from error
+        X = validated(self, X, reset)
         self._check_binary(X)
         return X
 

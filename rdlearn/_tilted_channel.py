@@ -77,7 +77,7 @@ class TiltedChannelMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Some hundred rows will do: the cost grows with them, up to 0.1 s each.
+            Some hundred rows will do: the cost grows with them.
         n_particles, n_steps : int
         random_state : int, RandomState instance or None, default=0
 

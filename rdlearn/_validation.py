@@ -1,8 +1,23 @@
 """Sentences for tables that scikit-learn refuses: which value, in which column, and what to do."""
 
 import numpy as np
+from sklearn.utils.validation import validate_data
 
-__all__ = ["explain", "explain_far"]
+__all__ = ["explain", "explain_far", "validated"]
+
+
+def validated(estimator, X, reset, ensure_min_samples=1):
+    """A table of finite floats by scikit-learn's rules, or a sentence that names the entry."""
+    kinds = {"dtype": [np.float64, np.float32], "order": "C"}
+    try:
+        return validate_data(
+            estimator, X, reset=reset, ensure_min_samples=ensure_min_samples, **kinds
+        )
+    except (TypeError, ValueError) as error:
+        explained = explain(X, error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def explain(X, error):

@@ -9,13 +9,13 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from rdlearn._moments import check_range, smallest_gaps
 from rdlearn._saving import SavingMixin
 from rdlearn._sklearn import Interval, check_sample_weight, fit_context
 from rdlearn._training import warn
-from rdlearn._validation import explain
+from rdlearn._validation import validated
 from rdlearn.distortions import Distortion, get_distortion
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
@@ -129,16 +129,7 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return X
 
     def _validate(self, X, reset=False, ensure_min_samples=1):
-        kinds = {"dtype": [np.float64, np.float32], "order": "C"}
-        try:
-            return validate_data(
-                self, X, reset=reset, ensure_min_samples=ensure_min_samples, **kinds
-            )
-        except (TypeError, ValueError) as error:
-            explained = explain(X, error)
-            if explained is error:
-                raise
-            raise explained from error
+        return validated(self, X, reset, ensure_min_samples)
 
     def _validate_code(self, Z):
         check_is_fitted(self)

@@ -5,7 +5,6 @@ import pytest
 from reference import assert_slopes, central_difference, naive_echo
 from scipy import stats
 
-from rdlearn.channels.binary import BinaryChannel
 from rdlearn.channels.diagonal_echo import DiagonalEchoChannel, truncation_clip
 from rdlearn.channels.flow import FlowChannel
 from rdlearn.channels.gaussian import GaussianChannel
@@ -391,24 +390,3 @@ def test_by_rows_a_code_is_the_same_to_the_bit_in_any_company(name, k, dtype):
         part = channel.code(params, encoded[rows], noise[rows], work)
         for ours, theirs in zip(part, whole, strict=True):
             np.testing.assert_array_equal(ours, theirs[rows])
-
-
-@pytest.mark.parametrize("n, k", [(1, 1), (5, 3)])
-def test_binary_channel(n, k):
-    rng, channel, work = np.random.default_rng(n), BinaryChannel(k), Workspace()
-    encoded, weight = rng.normal(size=(n, k)), rng.normal(size=(n, k))
-    draw = channel.draw(rng, n)
-    code, rate, cache = channel.forward(NONE, encoded, draw, None, work)
-    np.testing.assert_allclose(
-        code, 1 / (1 + np.exp(-encoded - 3 * draw.astype(float))), rtol=1e-12
-    )
-    np.testing.assert_allclose(rate, k * math.log(2))
-    grad = channel.backward(NONE, NONE, weight.copy(), 1.0, cache, work).copy()
-    step = 1e-6
-    for place in np.ndindex(n, k):
-        moved = encoded.copy()
-        values = []
-        for by in (step, -step):
-            moved[place] = encoded[place] + by
-            values.append((weight * channel.forward(NONE, moved, draw, None, work)[0]).sum())
-        assert grad[place] == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-8)

@@ -58,17 +58,16 @@ class BitMixture:
         return len(self.prob)
 
     @classmethod
-    def fit(cls, words, rng, sizes=SIZES):
+    def fit(cls, words, rng):
         """The mixture of words (n, n_bits) of 0 and 1 that codes held-out words shortest.
 
-        Expectation-maximisation from random words; sizes of more components than words are left
-        out.
+        Expectation-maximisation from different words, in sizes of up to a quarter of their number.
         """
         words = words[rng.permutation(len(words))[:ROWS]].astype(np.float64)
         held = max(1, int(HELD_OUT * len(words))) if len(words) > 1 else 0
         inner, outer = words[held:], words[: held or None]
         best = None
-        for size in sizes:
+        for size in SIZES:
             if best is not None and size > len(inner) / 4:
                 break
             mixture = _expectation_maximisation(inner, size, rng)

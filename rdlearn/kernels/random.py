@@ -10,7 +10,7 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["bernoulli", "row_bits", "row_keys"]
+__all__ = ["bernoulli", "keys_of", "row_bits", "row_keys"]
 
 MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL_0, WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -82,3 +82,11 @@ def row_keys(bits, out):
             key = (key ^ np.uint64(bits[i, j])) * MIXER
             key ^= key >> HALF_WORD
         out[i] = key
+
+
+def keys_of(x):
+    """Keys of rows (n, d) of float32: equal rows have equal keys."""
+    out = np.empty(len(x), dtype=np.uint64)
+    # 0.0 turns -0.0 into 0.0, which must not be another row.
+    row_keys(np.ascontiguousarray(x + np.float32(0.0)).view(np.uint32), out)
+    return out
