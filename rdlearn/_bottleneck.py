@@ -9,12 +9,13 @@ from rdlearn._console import Progress
 from rdlearn._encoder_search import MAX_BITS, search_all, search_flips
 from rdlearn._minibatch import Batches, Schedule, minimize
 from rdlearn._objective import Objective, dense_net
-from rdlearn.channels.binary import BinaryChannel
+from rdlearn.channels.binary import BinaryChannel, GivenBits
 from rdlearn.coding.bits import BitMixture
 from rdlearn.distortions import Bernoulli
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.nets.layers import Workspace
 from rdlearn.nets.losses import make_loss
+from rdlearn.nets.sequential import Sequential
 
 __all__ = ["BottleneckMixin"]
 
@@ -24,6 +25,9 @@ BLOCK_ROWS = 1024
 FREE_PRICE = 0.5
 # Rows whose codewords the mixture is fitted to.
 CODE_ROWS = 20_000
+# Rounds in which all codewords are tried and the decoder learns from the best, and the epochs of
+# each as a part of those of fine-tuning.
+REFITS, REFIT_EPOCHS = 20, 0.05
 # Steps of fine-tuning for "auto", and its least and most epochs.
 STEPS, EPOCHS = 5000, (20, 1000)
 # Deviation of the weights of bits that a warm start adds.
@@ -62,6 +66,11 @@ class BottleneckMixin:
             return min(n, 100, max(10, n // 20))
         return min(self.batch_size, n)
 
+    def _epochs(self):
+        if self.fine_tune_epochs != "auto":
+            return self.fine_tune_epochs
+        return min(max(STEPS * self._batch_rows() // len(self._source), EPOCHS[0]), EPOCHS[1])
+
     def _can_go_on(self, sizes):
         """Whether a warm start goes on from the last fit."""
         again = self.warm_start and hasattr(self, "stack_")
@@ -93,16 +102,35 @@ class BottleneckMixin:
             for machine, up, down in zip(net.machines, encoder, reversed(decoder), strict=True):
                 up["weights"][:], up["bias"][:] = machine.weights, machine.hidden
                 down["weights"][:], down["bias"][:] = machine.weights.T, machine.visible
-        if self.fine_tune_epochs != 0:
-            self._fine_tune(net, objective, params, rng, losses)
+        tuned = self.fine_tune_epochs != 0 and self._fine_tune(net, objective, params, rng, losses)
         self.params_ = params
-        rows = rng.permutation(len(X))[:CODE_ROWS]
+        rows = np.sort(rng.permutation(len(X))[:CODE_ROWS])
         # Here no row has to be the same in other company, so that products may be fast.
-        bits = X[np.sort(rows)].astype(np.float32)
-        self.mixture_ = BitMixture.fit(self._encode(bits, None, False), rng)
+        self.mixture_ = BitMixture.fit(self._encode(X[rows].astype(np.float32), None, False), rng)
+        if tuned and self._check_search(n_bits) == "all":
+            self._refit_decoder(objective, X.astype(np.float32), rows, rng, losses)
         if self.encoder_search is not None:
             # The search prices bits by the law of the encoder's words, and moves that law.
-            self.mixture_ = BitMixture.fit(self._words(bits, by_rows=False), rng)
+            words = self._words(X[rows].astype(np.float32), by_rows=False)
+            self.mixture_ = BitMixture.fit(words, rng)
+
+    def _refit_decoder(self, objective, bits, rows, rng, losses):
+        """Lloyd's iteration: the best of all words for each row, the best decoder for the words."""
+        n_bits, source = objective.channel.n_components, self._source
+        given = Sequential([], n_bits, "given")
+        refit = Objective(given, GivenBits(n_bits), objective.decoder, objective.loss)
+        decoder = self.params_[-refit.n_parameters :]
+        n_epochs = max(1, round(REFIT_EPOCHS * self._epochs()))
+        for _ in range(REFITS):
+            words = self._words(bits, by_rows=False)
+            self.mixture_ = BitMixture.fit(words[rows], rng)
+
+            def redraw(rng, part, words=words):
+                return words[part], self._bits(source[part], rng).astype(np.float32)
+
+            batches = Batches(words, source, redraw=redraw)
+            if not self._minimize(refit, decoder, batches, n_epochs, rng, losses, stage=2):
+                break
 
     def _fine_tune(self, net, objective, params, rng, losses):
         source, work = self._source, Workspace(self.device)
@@ -113,12 +141,14 @@ class BottleneckMixin:
             y = self._draw(net, bits, draws, work)
             return y, y
 
-        size, n_epochs = self._batch_rows(), self.fine_tune_epochs
-        if n_epochs == "auto":
-            n_epochs = min(max(STEPS * size // len(source), EPOCHS[0]), EPOCHS[1])
+        batches = Batches(source, source, redraw=redraw)
+        return self._minimize(objective, params, batches, self._epochs(), rng, losses, stage=1)
+
+    def _minimize(self, objective, params, batches, n_epochs, rng, losses, stage):
+        """Change `params` in place; False where the user has interrupted that."""
         schedule = Schedule(
             beta=1.0,
-            batch_size=size,
+            batch_size=self._batch_rows(),
             learning_rate_init=self.fine_tune_learning_rate,
             max_iter=n_epochs,
         )
@@ -130,12 +160,12 @@ class BottleneckMixin:
                 progress.show(f"epoch {epoch}/{n_epochs}: {nats:.5g} nats")
             return False
 
-        batches = Batches(source, source, redraw=redraw)
         minimize(objective, params, batches, schedule, rng, device=self.device, tell=tell)
         if self.verbose:
             progress.clear()
         losses["loss"] += schedule.history["distortion"]
-        losses["stage"] += [1] * len(schedule.history["distortion"])
+        losses["stage"] += [stage] * len(schedule.history["distortion"])
+        return not schedule.interrupted
 
     def _resize(self, X, encoder, decoder, rng):
         """Fill in the parameters of the last fit, without its least bits, or with new ones."""

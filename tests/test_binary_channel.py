@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rdlearn.channels.binary import BinaryChannel
+from rdlearn.channels.binary import BinaryChannel, GivenBits
 from rdlearn.nets.layers import Workspace
 
 NONE = np.zeros(0)
@@ -30,3 +30,13 @@ def test_binary_channel(n, k):
             moved[place] = encoded[place] + by
             values.append((weight * channel.forward(NONE, moved, draw, None, work)[0]).sum())
         assert grad[place] == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-8)
+
+
+def test_given_bits_pass_as_they_are():
+    channel, code = GivenBits(3), np.arange(6.0).reshape(2, 3)
+    out, rate, cache = channel.forward(NONE, code, channel.draw(None, 2), None, Workspace())
+    np.testing.assert_array_equal(out, code)
+    np.testing.assert_allclose(rate, 3 * math.log(2))
+    np.testing.assert_array_equal(
+        channel.backward(NONE, NONE, 2 * code, 1.0, cache, Workspace()), 2 * code
+    )

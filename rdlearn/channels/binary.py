@@ -6,7 +6,7 @@ import numpy as np
 
 from rdlearn.kernels.elementwise import ACTIVATIONS
 
-__all__ = ["BinaryChannel"]
+__all__ = ["BinaryChannel", "GivenBits"]
 
 LOGISTIC = ACTIVATIONS["logistic"]
 # Deviation of the noise: only values far from 0 get through it, and those survive the cut.
@@ -59,4 +59,40 @@ class BinaryChannel:
         """Gradient by the encoder outputs; `grad_code` is used up."""
         sums = np.empty(self.n_components, dtype=cache.dtype)
         work.ops.activation_gradient(grad_code, cache, sums, LOGISTIC)
+        return grad_code
+
+
+class GivenBits:
+    """The code as it comes: a decoder that learns from words somebody else has chosen.
+
+    Parameters
+    ----------
+    n_components : int
+    """
+
+    n_parameters = 0
+    min_rows = 1
+
+    def __init__(self, n_components):
+        self.n_components = self.n_outputs = n_components
+
+    def draw(self, rng, n):
+        """Nothing is random."""
+        return np.empty(0, dtype=np.float32)
+
+    def start(self, dtype, state=None, settled=True):
+        """Nothing passes from batch to batch."""
+        return None
+
+    def keep(self, code, cache, state):
+        """Nothing passes from batch to batch."""
+        return None
+
+    def forward(self, params, encoded, draw, state, work):
+        """The code, its rate, and nothing for `backward`."""
+        rate = np.full(len(encoded), self.n_components * math.log(2), dtype=encoded.dtype)
+        return encoded, rate, None
+
+    def backward(self, params, grads, grad_code, grad_rate, cache, work):
+        """The gradient, which nobody asks for."""
         return grad_code
