@@ -32,8 +32,6 @@ LIMITS = {24: (0.0535, 0.0465), 9: (0.0760, 0.0700)}
 QUANTIZER = (10, 9)
 BETAS = (4.0, np.inf)
 HELD_OUT = 5000
-# Bits up to which the search tries all words.
-ALL_WORDS = 12
 TRIAL_EPOCHS = 2
 FAST = {
     "hidden_layer_sizes": (1000, 500),
@@ -122,25 +120,11 @@ def fast_chain(sizes, data, betas, quick):
         begin = time.perf_counter()
         epochs = first if k == sizes[0] else following
         beta, tried = choose_beta(codec, k, data, betas, trial)
-        codec.set_params(n_components=k, beta=beta, fine_tune_epochs=epochs)
-        codec.set_params(encoder_search=alone_search(k)).fit(data["train"])
-        searching = with_search(codec, epochs // 2, data)
+        codec.set_params(n_components=k, beta=beta, fine_tune_epochs=epochs, encoder_search="auto")
+        codec.fit(data["train"])
         minutes = (time.perf_counter() - begin) / 60
-        rows.append(measure(codec, searching, data, minutes, tried))
+        rows.append(measure(codec, data, minutes, tried))
     return rows
-
-
-def alone_search(k):
-    """Where all words are tried, the decoder learns from them: the encoder alone comes before."""
-    return None if k <= ALL_WORDS else "auto"
-
-
-def with_search(codec, epochs, data):
-    """The codec, or its continuation in which the decoder learns from the words of the search."""
-    if codec.encoder_search is not None:
-        return codec
-    other = copy.deepcopy(codec).set_params(encoder_search="auto", warm_start=True)
-    return other.set_params(fine_tune_epochs=epochs).fit(data["train"])
 
 
 def paper_fit(k, data, betas, quick):
@@ -149,13 +133,10 @@ def paper_fit(k, data, betas, quick):
     short = {"n_epochs": 1, "max_iter": 1, "fine_tune_epochs": 1} if quick else {}
     for beta in dict.fromkeys((*betas, PAPER_BETA[k])):
         codec = DBNBlahutArimoto(k, beta=beta, binarize="sample", random_state=0)
-        codec.set_params(**PAPER | short, encoder_search=alone_search(k))
-        fits[beta] = codec.fit(data["train"])
+        fits[beta] = codec.set_params(**PAPER | short).fit(data["train"])
         tried[beta] = per_pixel(codec, data["held_out"])
-    codec = fits[min(tried, key=tried.get)]
-    searching = with_search(codec, codec.fine_tune_epochs // 2, data)
     minutes = (time.perf_counter() - begin) / 60
-    return [measure(codec, searching, data, minutes, tried)]
+    return [measure(fits[min(tried, key=tried.get)], data, minutes, tried)]
 
 
 def choose_beta(codec, k, data, betas, epochs):
@@ -174,11 +155,12 @@ def dbn_ba(codec, beta, data):
     return per_pixel(clone(codec).set_params(**rules).fit(data["train"]), data["test"])
 
 
-def measure(codec, searching, data, minutes, tried):
+def measure(codec, data, minutes, tried):
     test, paper_beta = data["test"], PAPER_BETA[codec.n_components]
     codec.set_params(encoder_search=None)
     alone = coded(codec, test)
-    searched = coded(searching.set_params(encoder_search="auto"), test)
+    codec.set_params(encoder_search="auto")
+    searched = coded(codec, test)
     print(f"K = {codec.n_components}: {alone['loss']:.4f}, {searched['loss']:.4f}", flush=True)
     return {
         "K": codec.n_components,

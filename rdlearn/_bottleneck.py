@@ -26,8 +26,8 @@ FREE_PRICE = 0.5
 # Rows whose codewords the mixture is fitted to.
 CODE_ROWS = 20_000
 # Rounds in which all codewords are tried and the decoder learns from the best, and the epochs of
-# each as a part of those of fine-tuning.
-REFITS, REFIT_EPOCHS = 20, 0.05
+# each, and of the encoder at the end, as parts of those of fine-tuning.
+REFITS, REFIT_EPOCHS, ENCODER_EPOCHS = 20, 0.05, 0.5
 # Steps of fine-tuning for "auto", and its least and most epochs.
 STEPS, EPOCHS = 5000, (20, 1000)
 # Deviation of the weights of bits that a warm start adds.
@@ -108,29 +108,47 @@ class BottleneckMixin:
         # Here no row has to be the same in other company, so that products may be fast.
         self.mixture_ = BitMixture.fit(self._encode(X[rows].astype(np.float32), None, False), rng)
         if tuned and self._check_search(n_bits) == "all":
-            self._refit_decoder(objective, X.astype(np.float32), rows, rng, losses)
-        if self.encoder_search is not None:
+            self._refit(objective, X.astype(np.float32), rows, rng, losses)
+        elif self.encoder_search is not None:
             # The search prices bits by the law of the encoder's words, and moves that law.
-            words = self._words(X[rows].astype(np.float32), by_rows=False)
-            self.mixture_ = BitMixture.fit(words, rng)
+            self._learn_law(X[rows].astype(np.float32), slice(None), rng)
 
-    def _refit_decoder(self, objective, bits, rows, rng, losses):
-        """Lloyd's iteration: the best of all words for each row, the best decoder for the words."""
-        n_bits, source = objective.channel.n_components, self._source
-        given = Sequential([], n_bits, "given")
-        refit = Objective(given, GivenBits(n_bits), objective.decoder, objective.loss)
-        decoder = self.params_[-refit.n_parameters :]
-        n_epochs = max(1, round(REFIT_EPOCHS * self._epochs()))
+    def _refit(self, objective, bits, rows, rng, losses):
+        """Lloyd's iteration: the best of all words for each row, the best decoder for the words.
+
+        At the end the encoder learns the words, which `sample_codes` and flips start from.
+        """
+        source, encoder, decoder = self._source, objective.encoder, objective.decoder
+
+        def learn(net, params, loss, share, batches):
+            n_in = batches.x.shape[1]
+            net = Objective(Sequential([], n_in, "given"), GivenBits(n_in), net, loss)
+            n_epochs = max(1, round(share * self._epochs()))
+            return self._minimize(net, params, batches, n_epochs, rng, losses, stage=2)
+
+        def fresh(part, rng):
+            return self._bits(source[part], rng).astype(np.float32)
+
         for _ in range(REFITS):
-            words = self._words(bits, by_rows=False)
-            self.mixture_ = BitMixture.fit(words[rows], rng)
-
-            def redraw(rng, part, words=words):
-                return words[part], self._bits(source[part], rng).astype(np.float32)
-
-            batches = Batches(words, source, redraw=redraw)
-            if not self._minimize(refit, decoder, batches, n_epochs, rng, losses, stage=2):
+            words = self._learn_law(bits, rows, rng)
+            batches = Batches(
+                words, bits, redraw=lambda rng, part, words=words: (words[part], fresh(part, rng))
+            )
+            params = self.params_[-decoder.n_parameters :]
+            going = learn(decoder, params, objective.loss, REFIT_EPOCHS, batches)
+            if not going:
                 break
+        words = self._learn_law(bits, rows, rng)
+        if going:
+            loss = make_loss(Bernoulli(), words.mean(axis=0, dtype=np.float64), 1.0)
+            batches = Batches(bits, words, redraw=lambda rng, part: (fresh(part, rng), words[part]))
+            learn(encoder, self.params_[: encoder.n_parameters], loss, ENCODER_EPOCHS, batches)
+
+    def _learn_law(self, bits, rows, rng):
+        """Words of bits, by the search; sets `mixture_` to the law of some of them."""
+        words = self._words(bits, by_rows=False)
+        self.mixture_ = BitMixture.fit(words[rows], rng)
+        return words
 
     def _fine_tune(self, net, objective, params, rng, losses):
         source, work = self._source, Workspace(self.device)

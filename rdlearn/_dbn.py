@@ -76,8 +76,8 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         of single bits of the encoder's word, or None: the encoder's word. What counts is the
         distortion and, at ln 2 / beta (for "flips" at least half a flip) a bit, the code's length.
         "auto" is "all" where that is possible, else "flips". With "all", `fit` ends with rounds in
-        which the decoder learns from the words that the search finds (unless `fine_tune_epochs`
-        is 0), as Lloyd's quantizer does.
+        which the decoder learns from the words that the search finds, as Lloyd's quantizer does,
+        and the encoder then learns those words (unless `fine_tune_epochs` is 0).
     binarize : {None, float, "sample"}, default=None
         What makes bits of X: nothing, a threshold that ones exceed, or "sample", which takes
         values as probabilities of 1 and draws anew in each epoch; outside of fit the draw depends
@@ -96,9 +96,9 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         at most 500 training rows, by equation (4) of the paper; None where the exact sums are
         long, for which there is `estimate_rate_distortion`.
     history_ : DataFrame
-        `stage` 0 for rounds, 1 for fine-tuning, 2 for the decoder's rounds with the search, and the
+        `stage` 0 for rounds, 1 for fine-tuning, 2 for the rounds with the search, and the
         `loss` of its steps: mean squared error of the first machine's reconstructions,
-        cross-entropy of the autoencoder in nats.
+        cross-entropy of the autoencoder, or at the very end of the encoder's words, in nats.
     beta_ : float
     stack_, sizes_ : ndarray
         Parameters of the machines, one after the other, and units of the layers.

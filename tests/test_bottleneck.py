@@ -23,13 +23,12 @@ def stages(model):
 
 
 @pytest.mark.parametrize("a, b", [(1.0, 1.0), (0.4, 2.0), (3.0, 1.0)])
-def test_the_decoder_ends_at_the_best_answer_to_each_word(a, b, monkeypatch):
+def test_the_decoder_ends_at_the_best_answer_to_each_word(a, b):
     X, distortion = many(), Hamming(a, b)
     misses = []
-    for refits in (0, _bottleneck.REFITS):
-        monkeypatch.setattr(_bottleneck, "REFITS", refits)
-        model = codec(beta=np.inf, distortion=distortion, **LONG).fit(X)
-        Z = model.transform(X)
+    for search in (None, "all"):
+        model = codec(beta=np.inf, distortion=distortion, encoder_search=search, **LONG).fit(X)
+        Z = model.set_params(encoder_search="all").transform(X)
         # The quantizer with these cells that loses least: a vote in each, weighed by the costs.
         best = 0.0
         for word in np.unique(Z, axis=0):
@@ -45,13 +44,13 @@ def test_the_decoder_ends_at_the_best_answer_to_each_word(a, b, monkeypatch):
 
 def test_rounds_with_the_search_come_where_all_words_are_tried_and_the_network_is_tuned():
     X = many(200)
-    assert stages(codec(**HIDDEN).fit(X)) == [4, 60, 60]
-    assert stages(codec(**HIDDEN | {"fine_tune_epochs": 3}).fit(X)) == [4, 3, 20]
+    assert stages(codec(**HIDDEN).fit(X)) == [4, 60, 90]
+    assert stages(codec(**HIDDEN | {"fine_tune_epochs": 3}).fit(X)) == [4, 3, 22]
     for rules in ({"encoder_search": None}, {"encoder_search": "flips"}, {"fine_tune_epochs": 0}):
         assert stages(codec(**HIDDEN | rules).fit(X))[2] == 0
 
 
-@pytest.mark.parametrize("stop, done", [(1, 1), (3, 3), (99, 21)])
+@pytest.mark.parametrize("stop, done", [(1, 1), (3, 3), (99, 22)])
 def test_other_rounds_do_not_follow_an_interrupt(stop, done, monkeypatch):
     sizes = []
 
@@ -62,5 +61,21 @@ def test_other_rounds_do_not_follow_an_interrupt(stop, done, monkeypatch):
 
     monkeypatch.setattr(_bottleneck, "minimize", interrupted)
     codec(**HIDDEN).fit(many(100))
-    # The decoder alone, after the whole.
-    assert len(sizes) == done and set(sizes[1:]) <= {4 * 30 + 31 * 30} and sizes[0] > 2000
+    # The whole, then the decoder, then the encoder.
+    encoder, decoder = 31 * 30 + 31 * 3, 4 * 30 + 31 * 30
+    assert sizes == [encoder + decoder, *[decoder] * 20, encoder][:done]
+
+
+@pytest.mark.parametrize("binarize", [None, "sample"])
+def test_the_encoder_learns_the_words_of_the_search(binarize, monkeypatch):
+    X = many().astype(float)
+    if binarize:
+        X = np.where(X == 1, 0.97, 0.03)
+    wrong = []
+    for share in (0.0, _bottleneck.ENCODER_EPOCHS):
+        monkeypatch.setattr(_bottleneck, "ENCODER_EPOCHS", share)
+        model = codec(beta=np.inf, binarize=binarize, **LONG).fit(X)
+        found = model.transform(X)
+        alone = model.set_params(encoder_search=None).transform(X)
+        wrong.append(np.mean((found != alone).any(axis=1)))
+    assert wrong[1] < 0.1 and wrong[1] < wrong[0] / 2

@@ -148,7 +148,7 @@ def test_a_warm_start_changes_the_bottleneck():
 
 def test_history_and_estimates_stand_by(fitted):
     history = fitted.history_
-    assert history["stage"].tolist() == [0] * 4 + [1] * 20 + [2] * 20
+    assert history["stage"].tolist() == [0] * 4 + [1] * 20 + [2] * 30
     tuning = history["loss"][history["stage"] == 1]
     assert tuning.iloc[-1] < tuning.iloc[0]
     # Thirty units are too many to go over.
