@@ -236,7 +236,7 @@ def plot(rows, path):
     axes.set(
         xlabel="K", ylabel="Hamming distortion per pixel", title="Binarised MNIST, test images"
     )
-    axes.legend()
+    axes.legend(loc="lower left")
     figure.savefig(path, dpi=100)
 
 
