@@ -59,7 +59,7 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of csv and pictures")
     parser.add_argument("--schedule", choices=("fast", "paper"), default="fast")
     parser.add_argument(
-        "--beta", type=float, nargs="+", default=BETAS, help="prices to choose from"
+        "--beta", type=float, nargs="+", default=BETAS, help="prices to try beside the paper's"
     )
     args = parser.parse_args()
     start = time.perf_counter()
@@ -123,7 +123,7 @@ def fast_chain(sizes, data, betas, quick):
         codec.set_params(n_components=k, beta=beta, fine_tune_epochs=epochs, encoder_search="auto")
         codec.fit(data["train"])
         minutes = (time.perf_counter() - begin) / 60
-        rows.append(measure(codec, data, minutes, tried))
+        rows.append(measure(codec, data, minutes, betas, tried))
     return rows
 
 
@@ -136,7 +136,7 @@ def paper_fit(k, data, betas, quick):
         fits[beta] = codec.set_params(**PAPER | short).fit(data["train"])
         tried[beta] = per_pixel(codec, data["held_out"])
     minutes = (time.perf_counter() - begin) / 60
-    return [measure(fits[min(tried, key=tried.get)], data, minutes, tried)]
+    return [measure(fits[min(tried, key=tried.get)], data, minutes, betas, tried)]
 
 
 def choose_beta(codec, k, data, betas, epochs):
@@ -155,7 +155,7 @@ def dbn_ba(codec, beta, data):
     return per_pixel(clone(codec).set_params(**rules).fit(data["train"]), data["test"])
 
 
-def measure(codec, data, minutes, tried):
+def measure(codec, data, minutes, betas, tried):
     test, paper_beta = data["test"], PAPER_BETA[codec.n_components]
     codec.set_params(encoder_search=None)
     alone = coded(codec, test)
@@ -165,7 +165,7 @@ def measure(codec, data, minutes, tried):
     return {
         "K": codec.n_components,
         "beta": codec.beta,
-        **{f"held_out_at_{beta:g}": loss for beta, loss in tried.items() if beta in BETAS},
+        **{f"held_out_at_{beta:g}": tried[beta] for beta in betas},
         "held_out_at_paper_beta": tried[paper_beta],
         "paper_beta": paper_beta,
         "dbn_ba_at_paper_beta": dbn_ba(codec, paper_beta, data),

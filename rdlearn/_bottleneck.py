@@ -126,13 +126,13 @@ class BottleneckMixin:
             n_epochs = max(1, round(share * self._epochs()))
             return self._minimize(net, params, batches, n_epochs, rng, losses, stage=2)
 
-        def fresh(part, rng):
+        def fresh(rng, part):
             return self._bits(source[part], rng).astype(np.float32)
 
         for _ in range(REFITS):
             words = self._learn_law(bits, rows, rng)
             batches = Batches(
-                words, bits, redraw=lambda rng, part, words=words: (words[part], fresh(part, rng))
+                words, bits, redraw=lambda rng, part, words=words: (words[part], fresh(rng, part))
             )
             params = self.params_[-decoder.n_parameters :]
             going = learn(decoder, params, objective.loss, REFIT_EPOCHS, batches)
@@ -141,7 +141,7 @@ class BottleneckMixin:
         words = self._learn_law(bits, rows, rng)
         if going:
             loss = make_loss(Bernoulli(), words.mean(axis=0, dtype=np.float64), 1.0)
-            batches = Batches(bits, words, redraw=lambda rng, part: (fresh(part, rng), words[part]))
+            batches = Batches(bits, words, redraw=lambda rng, part: (fresh(rng, part), words[part]))
             learn(encoder, self.params_[: encoder.n_parameters], loss, ENCODER_EPOCHS, batches)
 
     def _learn_law(self, bits, rows, rng):

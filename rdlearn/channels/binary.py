@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from rdlearn.channels.memoryless import Memoryless
 from rdlearn.kernels.elementwise import ACTIVATIONS
 
 __all__ = ["BinaryChannel", "GivenBits"]
@@ -13,7 +14,7 @@ LOGISTIC = ACTIVATIONS["logistic"]
 NOISE = 3.0
 
 
-class BinaryChannel:
+class BinaryChannel(Memoryless):
     """code = logistic(encoded + 3 noise), which learns to be 0 or 1.
 
     As in Salakhutdinov & Hinton, "Semantic hashing" (2009). The rate is n_components bits, whatever
@@ -24,9 +25,6 @@ class BinaryChannel:
     n_components : int
     """
 
-    n_parameters = 0
-    min_rows = 1
-
     def __init__(self, n_components):
         self.n_components = self.n_outputs = n_components
 
@@ -36,14 +34,6 @@ class BinaryChannel:
     def draw(self, rng, n):
         """Standard normal noise (n, k), float32."""
         return rng.standard_normal((n, self.n_components), dtype=np.float32)
-
-    def start(self, dtype, state=None, settled=True):
-        """Nothing passes from batch to batch."""
-        return None
-
-    def keep(self, code, cache, state):
-        """Nothing passes from batch to batch."""
-        return None
 
     def forward(self, params, encoded, draw, state, work):
         """Code (n, k) in [0, 1], rate (n,) in nats, and what `backward` needs."""
@@ -62,7 +52,7 @@ class BinaryChannel:
         return grad_code
 
 
-class GivenBits:
+class GivenBits(Memoryless):
     """The code as it comes: a decoder that learns from words somebody else has chosen.
 
     Parameters
@@ -70,23 +60,12 @@ class GivenBits:
     n_components : int
     """
 
-    n_parameters = 0
-    min_rows = 1
-
     def __init__(self, n_components):
         self.n_components = self.n_outputs = n_components
 
     def draw(self, rng, n):
         """Nothing is random."""
         return np.empty(0, dtype=np.float32)
-
-    def start(self, dtype, state=None, settled=True):
-        """Nothing passes from batch to batch."""
-        return None
-
-    def keep(self, code, cache, state):
-        """Nothing passes from batch to batch."""
-        return None
 
     def forward(self, params, encoded, draw, state, work):
         """The code, its rate, and nothing for `backward`."""

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from rdlearn.channels.memoryless import Memoryless
+
 __all__ = ["GaussianChannel"]
 
 # Where log sigma starts: below the prior's, so that codes carry something from the first step.
 INITIAL_LOG_SIGMA = -1.0
 
 
-class GaussianChannel:
+class GaussianChannel(Memoryless):
     """code = mu + sigma * noise, with encoder outputs (n, 2 k) = (mu, log sigma).
 
     The rate is the divergence of N(mu, sigma**2) from N(0, 1), an upper bound on the information
@@ -19,8 +21,6 @@ class GaussianChannel:
     n_components : int
     """
 
-    n_parameters = 0
-    min_rows = 1
     # Whether the rate is that of the sampled code rather than its mean.
     sampled = False
 
@@ -37,14 +37,6 @@ class GaussianChannel:
     def draw(self, rng, n):
         """Standard normal noise (n, k), float32."""
         return rng.standard_normal((n, self.n_components), dtype=np.float32)
-
-    def start(self, dtype, state=None, settled=True):
-        """Nothing passes from batch to batch."""
-        return None
-
-    def keep(self, code, cache, state):
-        """Nothing passes from batch to batch."""
-        return None
 
     def forward(self, params, encoded, draw, state, work):
         """Code (n, k), rate (n,) in nats, and what `backward` needs."""
