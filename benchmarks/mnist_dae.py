@@ -236,7 +236,7 @@ def plot(rows, path):
     axes.set(
         xlabel="K", ylabel="Hamming distortion per pixel", title="Binarised MNIST, test images"
     )
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper right", fontsize="small")
     figure.savefig(path, dpi=100)
 
 
