@@ -4,14 +4,14 @@ import numpy as np
 
 from rdlearn.coding.bits import BitMixture
 from rdlearn.coding.quantizers import ScalarQuantizers
-from rdlearn.distortions import Distortion, get_distortion
+from rdlearn.distortions import DISTORTIONS, Distortion
 
 __all__ = ["from_plain", "to_plain"]
 
 
 def to_plain(value):
     if isinstance(value, Distortion):
-        if type(value).__module__ != Distortion.__module__:
+        if type(value) not in DISTORTIONS.values():
             raise ValueError(
                 f"A model file cannot hold the distortion {value!r}, which rdlearn does not "
                 "define; keep the codec with joblib.dump instead."
@@ -33,8 +33,7 @@ def to_plain(value):
 
 def from_plain(value):
     if isinstance(value, dict) and "__distortion__" in value:
-        kind = type(get_distortion(value["__distortion__"]))
-        return kind(**value["constants"])
+        return DISTORTIONS[value["__distortion__"]](**value["constants"])
     if isinstance(value, dict) and "__quantizers__" in value:
         return ScalarQuantizers.from_state(value["__quantizers__"])
     if isinstance(value, dict) and "__bit_mixture__" in value:

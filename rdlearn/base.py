@@ -26,7 +26,7 @@ __all__ = ["BaseCodec"]
 # Statistics of the residual are taken on at most this many training values, evenly spaced.
 MAX_RESIDUALS = 1 << 23
 # Distortions between fixed values, which other units would move.
-FIXED_VALUES = {"hamming", "bernoulli"}
+FIXED_VALUES = {"hamming", "bernoulli", "ms_ssim", "nlpd"}
 
 
 class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -114,7 +114,8 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 self.feature_dtypes_ = [str(kind) for kind in frame.dtypes]
             elif hasattr(self, "feature_dtypes_"):
                 del self.feature_dtypes_
-            self.distortion_ = get_distortion(self.distortion)
+            shape = getattr(self, "image_shape", None)
+            self.distortion_ = get_distortion(self.distortion, shape, self.data_range)
             if self.standardize and self.distortion_.name in FIXED_VALUES:
                 raise ValueError(
                     f"standardize=True does not go with distortion={self.distortion_.name!r}, "

@@ -7,91 +7,22 @@ Hamming distortion random bit flips. `Distortion.log_mass` prices residuals in n
 import math
 
 import numpy as np
-from scipy.special import erfcx, expit, log_expit, logit, ndtr, xlog1py, xlogy
+from scipy.special import expit, log_expit, xlog1py, xlogy
 
-__all__ = ["AbsoluteError", "Bernoulli", "Distortion", "Hamming", "SquaredError", "get_distortion"]
+from rdlearn._cells import log_exponential_cell, log_normal_cell
+from rdlearn._distortion import Distortion
+from rdlearn._perceptual import NLPD, ImageDistortion, MultiScaleSSIM
 
-
-class Distortion:
-    """Contract of a distortion measure between rows `x` and their reproductions `x_hat`.
-
-    `x` is an ndarray of shape (n, d); `x_hat` is another, of decoder outputs or reproductions.
-    A subclass sets the strings `name` (as `get_distortion` takes it) and `unit` (of `samples`) and
-    defines `elementwise` and `gradient`; one with constants takes them in ``__init__``, stores them
-    under the same names, and returns them from `constants`. One that is not a sum over features
-    overrides `samples` in place of `elementwise`. One with a noise model sets ``has_noise_model =
-    True`` and defines `fit_scale` and `log_mass`; by default it is False, as for a perceptual
-    distortion, and callers must not ask for a likelihood.
-
-    Objects are equal when class and constants are; they can be hashed, pickled and copied.
-
-    Examples
-    --------
-    >>> class Quartic(Distortion):
-    ...     name, unit = "quartic", "summed fourth powers"
-    ...     def elementwise(self, x, x_hat):
-    ...         return (x - x_hat) ** 4
-    >>> Quartic().samples(np.ones((2, 3)), np.zeros((2, 3)))
-    array([3., 3.])
-    """
-
-    has_noise_model = False
-
-    def constants(self):
-        """Return the constants by name, as a dict of JSON-able values (floats, inf included)."""
-        return {}
-
-    def elementwise(self, x, x_hat):
-        """Loss of every entry: ndarray of shape (n, d), float32 if both inputs are, in `unit`."""
-        raise NotImplementedError
-
-    def gradient(self, x, x_hat):
-        """Derivative of `samples` by `x_hat`: shape and dtype of `elementwise`."""
-        raise NotImplementedError
-
-    def samples(self, x, x_hat):
-        """Loss of every row, summed over features: float64 ndarray of shape (n,), in `unit`."""
-        # float64 sums: float32 ones lose digits as d grows.
-        return self.elementwise(x, x_hat).sum(axis=1, dtype=np.float64)
-
-    def per_feature(self, x, x_hat):
-        """Loss of every feature, mean over rows: float64 ndarray of shape (d,), in `unit`."""
-        return self.elementwise(x, x_hat).mean(axis=0, dtype=np.float64)
-
-    def reproduction(self, x_hat):
-        """Map estimates of E[x | code] to the reproductions of least expected loss, same dtype."""
-        return x_hat
-
-    def check(self, X, feature_names=None):
-        """Raise ValueError on data outside the domain; by default every value is inside.
-
-        The message has the first offending value, its column (from `feature_names`, a sequence of
-        d str; its index where that is None) and the remedy.
-        """
-
-    def fit_scale(self, x, x_hat):
-        """Maximum-likelihood scale of the noise model on training data, one float for all."""
-        raise NotImplementedError
-
-    def log_mass(self, x, x_hat, scale, resolution):
-        """Log probability, under the noise model, of the cell of width `resolution` around `x`.
-
-        A float64 ndarray of shape (n, d), in nats. Being a mass and not a density, it is at most 0
-        and can be compared between distortions. `scale` is a float from `fit_scale`, `resolution`
-        an ndarray of d positive widths in feature units. Like `fit_scale`, it takes decoder outputs
-        as well as reproductions: `reproduction` is applied.
-        """
-        raise NotImplementedError
-
-    def __repr__(self):
-        constants = ", ".join(f"{key}={value!r}" for key, value in self.constants().items())
-        return f"{type(self).__name__}({constants})"
-
-    def __eq__(self, other):
-        return type(self) is type(other) and self.constants() == other.constants()
-
-    def __hash__(self):
-        return hash((type(self), *self.constants().items()))
+__all__ = [
+    "NLPD",
+    "AbsoluteError",
+    "Bernoulli",
+    "Distortion",
+    "Hamming",
+    "MultiScaleSSIM",
+    "SquaredError",
+    "get_distortion",
+]
 
 
 class SquaredError(Distortion):
@@ -125,7 +56,7 @@ class SquaredError(Distortion):
         return _floor_scale(np.sqrt(self.per_feature(x.astype(np.float64), x_hat).mean()), x)
 
     def log_mass(self, x, x_hat, scale, resolution):
-        return _log_normal_cell(*_in_scales(x, x_hat, scale, resolution))
+        return log_normal_cell(*_in_scales(x, x_hat, scale, resolution))
 
 
 class AbsoluteError(Distortion):
@@ -300,37 +231,57 @@ class Bernoulli(Distortion):
     def log_mass(self, x, x_hat, scale, resolution):
         x, p = x.astype(np.float64), self.reproduction(x_hat.astype(np.float64))
         binary = (resolution >= 1) & ((x == 0) | (x == 1))
-        return np.where(binary, -self.elementwise(x, p), _log_exponential_cell(x, p, resolution))
+        return np.where(binary, -self.elementwise(x, p), log_exponential_cell(x, p, resolution))
 
 
-def get_distortion(distortion):
+def get_distortion(distortion, image_shape=None, data_range=None):
     """Return the distortion of a name, with default constants, or the object itself.
 
     Parameters
     ----------
-    distortion : {"squared_error", "absolute_error", "hamming", "bernoulli"} or Distortion
+    distortion : {"squared_error", "absolute_error", "hamming", "bernoulli", "ms_ssim", "nlpd"} or \
+            Distortion
         What an estimator was given.
+    image_shape : tuple of three int, default=None
+        Height, width and channels of a row, which "ms_ssim" and "nlpd" need.
+    data_range : float, default=None
+        Largest minus smallest possible value, which "ms_ssim" and "nlpd" need.
 
     Raises
     ------
     ValueError
-        If it is neither; the message lists the names.
+        If it is neither; the message lists the names. If a name needs what is None.
 
     Examples
     --------
     >>> get_distortion("hamming")
     Hamming(a=1.0, b=1.0)
+    >>> get_distortion("nlpd", image_shape=(28, 28, 1), data_range=255)
+    NLPD(image_shape=(28, 28, 1), data_range=255.0, version=2016)
     """
     if isinstance(distortion, Distortion):
         return distortion
-    for known in _DISTORTIONS:
-        if distortion == known.name:
-            return known()
-    names = ", ".join(repr(known.name) for known in _DISTORTIONS)
-    raise ValueError(f"distortion must be one of {names} or a Distortion, got {distortion!r}.")
+    kind = DISTORTIONS.get(distortion) if isinstance(distortion, str) else None
+    if kind is None:
+        names = ", ".join(map(repr, DISTORTIONS))
+        raise ValueError(f"distortion must be one of {names} or a Distortion, got {distortion!r}.")
+    if not issubclass(kind, ImageDistortion):
+        return kind()
+    needed = {"image_shape": image_shape, "data_range": data_range}
+    missing = " and ".join(name for name, value in needed.items() if value is None)
+    if missing:
+        raise ValueError(
+            f"distortion={distortion!r} compares images and needs {missing}: set "
+            "image_shape=(28, 28, 1), say, and data_range=255, or where there is no such parameter "
+            f"pass distortion={kind.__name__}(image_shape=(28, 28, 1), data_range=255)."
+        )
+    return kind(**needed)
 
 
-_DISTORTIONS = (SquaredError, AbsoluteError, Hamming, Bernoulli)
+DISTORTIONS = {
+    kind.name: kind
+    for kind in (SquaredError, AbsoluteError, Hamming, Bernoulli, MultiScaleSSIM, NLPD)
+}
 
 
 def _cost(price, amount):
@@ -358,41 +309,3 @@ def _in_scales(x, x_hat, scale, resolution):
     """Absolute residual and cell width in units of the scale, both (n, d)."""
     t = np.abs(x.astype(np.float64) - x_hat) / scale
     return t, np.broadcast_to(resolution / scale, t.shape)
-
-
-def _log_normal_cell(t, h):
-    """Log mass of a standard normal on [t - h/2, t + h/2], t >= 0, h > 0."""
-    log_mass = np.empty_like(t)
-    narrow = h * np.maximum(t, 1) < 1
-    inside = ~narrow & (h > 2 * t)
-    tail = ~(narrow | inside)
-    # Narrow: exp(-t v - v^2 / 2) is so flat that 8 Gauss nodes integrate it to rounding error.
-    tn, hn = t[narrow], h[narrow]
-    mean = np.zeros_like(tn)
-    for node, weight in zip(*np.polynomial.legendre.leggauss(8), strict=True):
-        v = hn / 2 * node
-        mean += weight / 2 * np.exp(-v * (tn + v / 2))
-    log_mass[narrow] = -tn * tn / 2 + np.log(hn * mean / math.sqrt(2 * math.pi))
-    # Wide around 0: one minus what lies outside.
-    ti, hi = t[inside], h[inside]
-    log_mass[inside] = np.log1p(-ndtr(ti - hi / 2) - ndtr(-ti - hi / 2))
-    # Wide in the tail: Q(x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2 at both ends, whose squares
-    # differ by exactly 2 t h.
-    tt, ht = t[tail], h[tail]
-    near, far = tt - ht / 2, tt + ht / 2
-    mills = erfcx(near / math.sqrt(2)) - np.exp(-tt * ht) * erfcx(far / math.sqrt(2))
-    log_mass[tail] = -near * near / 2 + np.log(mills / 2)
-    return log_mass
-
-
-def _log_exponential_cell(x, p, r):
-    """Log mass that the continuous Bernoulli law puts on [x - r/2, x + r/2] within [0, 1].
-
-    Its density is proportional to exp(k x), k = logit p, so on an interval of length w ending a
-    distance g below the favoured end the mass is exp(-|k| g) (1 - exp(-|k| w)) / (1 - exp(-|k|)).
-    """
-    k = logit(p)
-    gap = np.maximum(np.where(k > 0, 1 - x, x) - r / 2, 0)
-    width = np.minimum(r / 2, x) + np.minimum(r / 2, 1 - x)
-    k = np.maximum(np.abs(k), 1e-100)  # the ratio is right for every k but 0
-    return np.log(np.expm1(-k * width) / np.expm1(-k)) - k * gap

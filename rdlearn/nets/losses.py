@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 from rdlearn.distortions import AbsoluteError, Bernoulli, Distortion, Hamming, SquaredError
 from rdlearn.kernels.losses import LOSSES
 
-__all__ = ["ClassLoss", "DistortionLoss", "make_loss"]
+__all__ = ["ClassLoss", "DistortionLoss", "WeightedLoss", "make_loss"]
 
 
 class DistortionLoss:
@@ -77,9 +77,30 @@ class CustomLoss(DistortionLoss):
             work.ops.to_host(array) * np.float32(self.spread) + self.center.astype(np.float32)
             for array in (target, output)
         )
-        slope = self.distortion.gradient(x, x_hat) * (weight * self.spread)
-        grad = work.ops.to_device(np.ascontiguousarray(slope, dtype=output.dtype))
-        return self.distortion.samples(x, x_hat), grad
+        samples, slope = self.distortion.samples_and_gradient(x, x_hat)
+        slope = slope * (weight * self.spread)
+        return samples, work.ops.to_device(np.ascontiguousarray(slope, dtype=output.dtype))
+
+
+class WeightedLoss:
+    """Another loss times a weight of each row, which is the last column of the target.
+
+    Parameters
+    ----------
+    loss : DistortionLoss
+    """
+
+    def __init__(self, loss):
+        self.loss = loss
+        self.target, self.initial_bias, self.decode = loss.target, loss.initial_bias, loss.decode
+
+    def forward(self, output, target, weight, work):
+        """Weighted loss (n,) and `weight` times its gradient (n, d)."""
+        rows = target[:, -1]
+        inner = np.ascontiguousarray(target[:, :-1])
+        samples, grad = self.loss.forward(output, inner, weight, work)
+        grad *= rows[:, None]
+        return samples * rows, grad
 
 
 def make_loss(distortion, center, spread):
