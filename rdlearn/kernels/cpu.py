@@ -4,6 +4,13 @@ import numpy as np
 from scipy.linalg import blas
 
 from rdlearn.kernels.boltzmann import decayed_add, softplus_sums
+from rdlearn.kernels.convolution import (
+    gather_patches,
+    gdn_backward,
+    gdn_forward,
+    gdn_pool_gradient,
+    scatter_patches,
+)
 from rdlearn.kernels.echo import echo_backward, echo_chain, echo_forward
 from rdlearn.kernels.elementwise import activation_gradient, adam_step, bias_activation, tilt
 from rdlearn.kernels.flow import gate_backward, gate_forward
@@ -16,6 +23,7 @@ from rdlearn.kernels.sparse import SPARSE, sparse_add_product, sparse_product
 __all__ = [
     "activation_gradient",
     "adam_step",
+    "add_dense_product",
     "add_product",
     "bernoulli",
     "bias_activation",
@@ -27,12 +35,17 @@ __all__ = [
     "empty",
     "gate_backward",
     "gate_forward",
+    "gather_patches",
     "gaussian_backward",
     "gaussian_forward",
+    "gdn_backward",
+    "gdn_forward",
+    "gdn_pool_gradient",
     "loss",
     "matmul",
     "matmul_by_rows",
     "matmul_sparse",
+    "scatter_patches",
     "softplus_sums",
     "tilt",
     "to_device",
@@ -61,7 +74,12 @@ def add_product(a, b, alpha, beta, out):
     """out = beta * out + alpha * a.T @ b, in place; shapes (n, d), (n, k), (d, k), C order."""
     if np.count_nonzero(a) <= SPARSE * a.size:
         sparse_add_product(a, b, alpha, beta, out)
-        return
+    else:
+        add_dense_product(a, b, alpha, beta, out)
+
+
+def add_dense_product(a, b, alpha, beta, out):
+    """`add_product` where a has no zeros to speak of."""
     gemm = blas.sgemm if out.dtype == np.float32 else blas.dgemm
     # BLAS reads columns first, hence everything transposed.
     gemm(alpha, b.T, a.T, beta, out.T, trans_b=True, overwrite_c=True)
