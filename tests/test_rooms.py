@@ -29,6 +29,7 @@ ROOMS = [
     "nets",
     "channels",
     "coding",
+    "_wavelet",
     "_persistence",
     "_threads",
     "_moments",
