@@ -1,0 +1,73 @@
+"""Uniform noise in place of rounding, under a learned law of each channel."""
+
+import numpy as np
+
+from rdlearn.channels.memoryless import Memoryless
+from rdlearn.kernels.uniform_noise import mixture_rate
+
+__all__ = ["UniformNoiseChannel"]
+
+# Logistic components of a law, and the logarithm of their scales at first.
+N_MIXTURE, FIRST_SCALE = 3, 0.5
+
+
+class UniformNoiseChannel(Memoryless):
+    r"""code = encoded + noise, uniform in [-1/2, 1/2].
+
+    The rate is :math:`-\ln(F(z + 1/2) - F(z - 1/2))` with a law F of each channel, a mixture of
+    three logistic ones: its mean is the cross-entropy of the code with noise, and, at rounded
+    codes, of the integers (Balle, Laparra & Simoncelli, "End-to-end optimized image compression",
+    ICLR 2017).
+
+    Parameters
+    ----------
+    n_components : int
+        Channels.
+    n_places : int, default=1
+        Places that a row has a value of each channel in.
+    """
+
+    def __init__(self, n_components, n_places=1):
+        self.n_components = self.n_outputs = n_components
+        self.n_places = n_places
+        self.n_parameters = 3 * n_components * N_MIXTURE
+
+    def _split(self, params):
+        """Logits of shares, means and logarithms of scales, (n_components, 3) each."""
+        return params.reshape(3, self.n_components, N_MIXTURE)
+
+    def init(self, rng, params, last):
+        """Three wide laws side by side."""
+        share, mean, log_scale = self._split(params)
+        share[:], mean[:], log_scale[:] = 0.0, np.linspace(-1, 1, N_MIXTURE), FIRST_SCALE
+
+    def draw(self, rng, n):
+        """Uniform noise (n, n_places * n_components), float32."""
+        size = (n, self.n_places * self.n_components)
+        return rng.random(size, dtype=np.float32) - np.float32(0.5)
+
+    def forward(self, params, encoded, draw, state, work):
+        """Code of the shape of `encoded`, rate (n,) in nats, and what `backward` needs."""
+        code = work.empty("code", encoded.shape, encoded.dtype)
+        np.add(encoded, draw.reshape(encoded.shape), out=code)
+        rate = work.empty("rate", (len(code),), np.float64)
+        by_code = work.empty("rate slope", code.shape, code.dtype)
+        by_law = work.empty("law slope", (3, self.n_components, N_MIXTURE), np.float64)
+        shape = (len(code), -1, self.n_components)
+        mixture_rate(
+            code.reshape(shape), *self._split(params), rate, by_code.reshape(shape), *by_law
+        )
+        return code, rate, (by_code, by_law)
+
+    def code(self, params, encoded, noise, work):
+        """Code and rate (n,) in nats under given noise; both are copies."""
+        code, rate, _ = self.forward(params, encoded, noise, None, work)
+        return code.copy(), rate.copy()
+
+    def backward(self, params, grads, grad_code, grad_rate, cache, work):
+        """Gradient by the encoder outputs; grad_rate is one number for all rows."""
+        by_code, by_law = cache
+        np.multiply(by_law.ravel(), grad_rate, out=grads, casting="same_kind")
+        by_code *= by_code.dtype.type(grad_rate)
+        by_code += grad_code.reshape(by_code.shape)
+        return by_code
