@@ -8,6 +8,7 @@ from rdlearn._finite_source import BlahutArimoto
 from rdlearn._pca import PCACodec
 from rdlearn._rbm import RestrictedBoltzmannMachine
 from rdlearn._saving import load
+from rdlearn._uniform_noise import UniformNoiseCodec
 from rdlearn._variational import VariationalAutoencoder
 from rdlearn._version import __version__
 from rdlearn.exceptions import CorruptStreamError
@@ -21,6 +22,7 @@ __all__ = [
     "EchoClassifier",
     "PCACodec",
     "RestrictedBoltzmannMachine",
+    "UniformNoiseCodec",
     "VariationalAutoencoder",
     "__version__",
     "blahut_arimoto",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from rdlearn.coding.bits import BitMixture
+from rdlearn.coding.latents import ColumnCode, PlaneCode
 from rdlearn.coding.quantizers import ScalarQuantizers
 from rdlearn.distortions import DISTORTIONS, Distortion
 
@@ -21,6 +22,10 @@ def to_plain(value):
         return {"__quantizers__": value.to_state()}
     if isinstance(value, BitMixture):
         return {"__bit_mixture__": value.to_state()}
+    if isinstance(value, ColumnCode):
+        return {"__columns__": value.to_state()}
+    if isinstance(value, PlaneCode):
+        return {"__planes__": value.to_state()}
     if isinstance(value, dict):
         # A history: eight bytes a number where JSON would take twenty.
         return {name: np.asarray(items) for name, items in value.items()}
@@ -38,6 +43,10 @@ def from_plain(value):
         return ScalarQuantizers.from_state(value["__quantizers__"])
     if isinstance(value, dict) and "__bit_mixture__" in value:
         return BitMixture.from_state(value["__bit_mixture__"])
+    if isinstance(value, dict) and "__columns__" in value:
+        return ColumnCode.from_state(value["__columns__"])
+    if isinstance(value, dict) and "__planes__" in value:
+        return PlaneCode.from_state(value["__planes__"])
     if isinstance(value, dict) and "__tuple__" in value:
         return tuple(value["__tuple__"])
     if isinstance(value, dict) and "__text__" in value:

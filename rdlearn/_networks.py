@@ -153,7 +153,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         decoder = dense_net(n_in, hidden[::-1], self.n_outputs_, self.activation_, "decoder")
         return Objective(encoder, channel, decoder, loss)
 
-    def _train(self, X, target, n_outputs, side=None, redraw=None, **targets):
+    def _train(self, X, target, n_outputs, side=None, redraw=None, loss=None, **targets):
         """Fit `params_` to validated X; `target` is what the loss compares outputs with.
 
         `targets` are those of `Schedule`, which is returned.
@@ -171,8 +171,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         vars(self).update(shape)
         generator = check_random_state(self.random_state)
         rng = np.random.Generator(np.random.Philox(generator.randint(2**31 - 1)))
-        loss = self._loss()
-        objective = self._build(loss)
+        objective = self._build(self._loss() if loss is None else loss)
         if again and (changed or self.params_.size != objective.n_parameters):
             what = ", ".join(changed) or "the number of features or the channel"
             raise ValueError(
@@ -218,6 +217,8 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         pool_x = train.take(pool, rng)[0]
 
         def model(params):
+            if not self._pool_rows:
+                return {"params_": params}
             encoded = self._encode_rows(objective, objective.views(params), pool_x)
             return {"params_": params, **self._learn_noise(encoded, keys_of(pool_x))}
 

@@ -64,8 +64,11 @@ class Objective:
                 layer.init(rng, part)
         self.channel.init(rng, channel, encoder[-1])
         decoder[-1]["weights"] *= OUTPUT_SCALE
-        decoder[-1]["bias"][:] = self.loss.initial_bias()
+        decoder[-1]["bias"][:] = self._initial_bias()
         return flat
+
+    def _initial_bias(self):
+        return self.loss.initial_bias()
 
     def encode(self, views, x, work):
         """Encoder outputs of x."""

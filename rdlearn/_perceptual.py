@@ -9,7 +9,7 @@ from rdlearn._ms_ssim import TAPS, WEIGHTS, ms_ssim_samples, n_scales
 from rdlearn._nlpd import nlpd_samples
 from rdlearn.metrics import check_data_range, check_version
 
-__all__ = ["NLPD", "ImageDistortion", "MultiScaleSSIM"]
+__all__ = ["NLPD", "ImageDistortion", "MultiScaleSSIM", "on_patches"]
 
 # Values of a row block: its pyramids stay in the cache and their memory is used again.
 BLOCK_VALUES = 1 << 16
@@ -158,6 +158,16 @@ class NLPD(ImageDistortion):
 
     def _compare(self, x, x_hat, with_gradient):
         return nlpd_samples(x, x_hat, self.data_range, self.version, with_gradient)
+
+
+def on_patches(distortion, shape, share):
+    """What a distortion of images is on patches of a shape, and its factor there.
+
+    Losses add up over pixels, or over patches, each of which is a `share` of an image.
+    """
+    if not isinstance(distortion, ImageDistortion):
+        return distortion, 1.0
+    return type(distortion)(**{**distortion.constants(), "image_shape": shape}), share
 
 
 def _image_shape(given):

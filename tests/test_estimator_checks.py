@@ -15,6 +15,7 @@ from rdlearn import (
     EchoClassifier,
     PCACodec,
     RestrictedBoltzmannMachine,
+    UniformNoiseCodec,
     VariationalAutoencoder,
 )
 from rdlearn.model_selection import curve_table, rate_distortion_path, rd_scoring
@@ -33,6 +34,8 @@ VARIANTS = {
     "echo, early stopping": EchoAutoencoder(early_stopping=True, **NET),
     "variational": VariationalAutoencoder(**NET),
     "iaf": VariationalAutoencoder(flow="iaf", **NET),
+    "uniform noise": UniformNoiseCodec(**NET),
+    "uniform noise, contexts": UniformNoiseCodec(4, context="causal", standardize=True, **NET),
     "belief net": DBNBlahutArimoto(4, binarize=0.0, max_iter=2, fine_tune_epochs=5),
     "boltzmann": RestrictedBoltzmannMachine(8, binarize=0.0),
     "classifier": EchoClassifier(beta=30.0, hidden_layer_sizes=(8,), max_iter=100),

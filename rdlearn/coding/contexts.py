@@ -13,8 +13,8 @@ __all__ = ["ContextCoder"]
 ONE = 1 << kernels.WEIGHT_BITS
 # Sums stay in 32 bits: no more than four taps of a feature, and magnitudes of `CAP`, need 26.
 MAX_WEIGHT = 1 << 14
-# Symbols of a plane that weights are fitted to, and rounds of the fit.
-SAMPLE, ROUNDS = 60_000, 5
+# Symbols of a plane that weights are fitted to, images they come from, and rounds of the fit.
+SAMPLE, IMAGES, ROUNDS = 60_000, 200, 5
 # Variance of a magnitude of mean m, about: m (1 + m), and this for what the model misses.
 LEAST_VARIANCE = 1e-3
 # Symbols of the same bin in all groups that a table starts from.
@@ -212,19 +212,24 @@ def _shrunk(passed, seen, n_groups):
 def _fit_weights(layouts, symbols):
     """Weights (n_planes, N_FEATURES) by non-negative weighted least squares, as integers."""
     rng = np.random.Generator(np.random.Philox(0))
-    share = max(100, SAMPLE // sum(len(part) for part in symbols))
+    images = [
+        (layout, image)
+        for layout, part in zip(layouts, symbols, strict=True)
+        for image in np.ascontiguousarray(part)
+    ]
+    images = images[:: -(-len(images) // IMAGES)]
+    share = max(100, SAMPLE // len(images))
     sizes = [[] for _ in layouts[0].planes]
-    for layout, part in zip(layouts, symbols, strict=True):
-        mag, residuals = layout.magnitudes(), np.empty_like(part)
-        kernels.difference(part, layout.planes, layout.n_smooth, residuals)
-        for image in residuals:
-            for plane in layout.planes:
-                start, stride, height, width, first = plane[:5].tolist()
-                values = np.abs(image[first : first + height * width]).reshape(height, width)
-                inside = start + np.arange(height)[:, None] * stride + np.arange(width)
-                mag[inside] = np.minimum(values, kernels.CAP)
-            for p, plane in enumerate(layout.planes):
-                sizes[p].append(_sampled(layout, plane, mag, min(share, plane[2] * plane[3]), rng))
+    for layout, image in images:
+        mag, residuals = layout.magnitudes(), np.empty_like(image)
+        kernels.difference(image[None], layout.planes, layout.n_smooth, residuals[None])
+        for plane in layout.planes:
+            start, stride, height, width, first = plane[:5].tolist()
+            values = np.abs(residuals[first : first + height * width]).reshape(height, width)
+            inside = start + np.arange(height)[:, None] * stride + np.arange(width)
+            mag[inside] = np.minimum(values, kernels.CAP)
+        for p, plane in enumerate(layout.planes):
+            sizes[p].append(_sampled(layout, plane, mag, min(share, plane[2] * plane[3]), rng))
     return np.stack(
         [_non_negative(*map(np.concatenate, zip(*rows, strict=True))) for rows in sizes]
     )

@@ -1,0 +1,122 @@
+"""Codes of images: wavelet bands, and convolutional nets that learn from patches."""
+
+import math
+
+import numpy as np
+from numba import get_num_threads
+
+from rdlearn._image_nets import ImageNets, image_objective, padded, patches, total_stride
+from rdlearn._perceptual import on_patches
+from rdlearn._threads import one_blas_thread
+from rdlearn._training import local_price, slope_bounds
+from rdlearn._transform_code import BIT
+from rdlearn._wavelet import LEVELS, Wavelet, colour_axes
+from rdlearn.coding.latents import MOST_CHANNELS, Arrangement, closest_partners
+from rdlearn.nets.losses import WeightedLoss, make_loss
+
+__all__ = ["FIT_VALUES", "ImageTransforms"]
+
+# Coefficients that tables are learned from.
+FIT_VALUES = 1 << 25
+
+
+class ImageTransforms:
+    """What `UniformNoiseCodec` does with images and not with tables."""
+
+    def _fit_bands(self, X):
+        n_channels = self.image_shape_[2]
+        pixels = X.reshape(-1, n_channels)
+        self.n_components_ = X.shape[1]
+        self.mean_ = np.resize(pixels.mean(axis=0, dtype=np.float64), X.shape[1])
+        few = X[:: -(-X.size // FIT_VALUES)]
+        self.colour_axes_ = colour_axes(few.reshape(-1, *self.image_shape_))
+        self.offset_ = np.zeros(1, dtype=np.float32)
+        self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
+        bounds = slope_bounds(float(np.var(pixels, axis=0, dtype=np.float64).max()))
+        # Squared error is the one distortion whose price is the slope.
+        direct = self.distortion_.name == "squared_error"
+        slope = self._design(X, few, float(self.beta), bounds, direct)
+        self.beta_ = float(self.beta)
+        if self._asked_for_rate:
+            code = self.code_, self.step_
+            self.beta_ = slope if direct else local_price(self._measure_on(few), slope)
+            self.code_, self.step_ = code
+        self._remember(self.beta_, *self._means(X))
+        self.n_iter_ = len(self._history["beta"])
+
+    def _fit_patches(self, X):
+        n_channels = self.image_shape_[2]
+        self.mean_ = np.resize(X.reshape(-1, n_channels).mean(axis=0, dtype=np.float64), X.shape[1])
+        size, weight = self._patch_size(), self._row_weights(X)
+        images = X.reshape(-1, *self.image_shape_)
+        share = np.prod(size) * n_channels / X.shape[1]
+        distortion, factor = on_patches(self.distortion_, (*size, n_channels), share)
+        center = np.resize(self.mean_, int(np.prod(size)) * n_channels)
+        loss = make_loss(distortion, center, self.spread_)
+        if factor != 1 or weight is not None:
+            weight = factor * (np.ones(len(X)) if weight is None else weight)
+            loss = WeightedLoss(loss)
+
+        def redraw(rng, rows):
+            raw = patches(images, rows, size, rng)
+            x = (padded(raw, self._stride) - self.mean_[:n_channels]) / self.spread_
+            target = loss.target(raw.reshape(-1, center.size))
+            if weight is not None:
+                target = np.column_stack([target, weight[rows]]).astype(np.float32)
+            return x.astype(np.float32), target
+
+        self._train(images, images, n_channels, redraw=redraw, loss=loss, **self._goals(share))
+        for name in ("rate_bits", "distortion", "objective", "validation_objective"):
+            if name in self._history:
+                self._history[name] = [value / share for value in self._history[name]]
+        self._freeze(X, X[:: -(-X.size // FIT_VALUES)])
+
+    @property
+    def _stride(self):
+        return total_stride(self.hidden_sizes_)
+
+    def _patch_size(self):
+        return tuple(min(self.patch_size, side) for side in self.image_shape_[:2])
+
+    def _patch_places(self):
+        return math.prod(-(-side // self._stride) for side in self._patch_size())
+
+    def _build_images(self, loss):
+        hidden, size = self.hidden_sizes_.tolist(), self._patch_size()
+        # Only training has the work for more than one thread.
+        n_threads = get_num_threads() if loss is not None else 1
+        return image_objective(self.n_outputs_, hidden, self._channel(), loss, size, n_threads)
+
+    def _images(self, X):
+        return X.reshape(-1, *self.image_shape_)
+
+    def _image_transform(self):
+        """Analysis and synthesis of images of any size."""
+        mean = self.mean_[: self.image_shape_[2]]
+        if self.architecture_ == "wavelet":
+            return Wavelet(mean, self.colour_axes_)
+        return ImageNets(
+            self._build(), self.params_, self._stride, mean, self.spread_, self.distortion_
+        )
+
+    def _analysed(self, X):
+        """Outputs (n_samples, n_symbols) of the analysis of each row."""
+        transform = self._image_transform()
+        # Once for all rows: what sets the limit is slow.
+        with one_blas_thread():
+            return np.stack([transform.analyse(image) for image in self._images(X)])
+
+    def _synthesised(self, Z):
+        """Images, as rows, of codes."""
+        transform, size = self._image_transform(), self.image_shape_[:2]
+        with one_blas_thread():
+            return np.stack([transform.synthesise(z, *size).ravel() for z in Z])
+
+    def _image_arrangement(self, steps):
+        """Planes of the symbols, and what a bit costs in squared steps."""
+        if self.architecture_ == "wavelet":
+            return Arrangement("bands", self.image_shape_, LEVELS), BIT
+        places = self._image_transform().places(*self.image_shape_[:2])
+        seen = np.abs(np.rint(steps.reshape(-1, self.n_components_)))
+        partners = closest_partners(seen, MOST_CHANNELS)
+        return Arrangement("grid", (*places, self.n_components_), 0, partners), 0.0

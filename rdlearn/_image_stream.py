@@ -1,0 +1,180 @@
+"""Single images of any size as bytes: the mixin of codecs that have `image_shape`."""
+
+import zlib
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from rdlearn.exceptions import CorruptStreamError
+
+__all__ = ["ImageMixin", "checked_image_shape"]
+
+MAGIC, VERSION = b"RDI", 1
+# Bytes before the sizes: magic, version, fingerprint, flags; CRC32 of all the rest ends the head.
+FIXED, CHECKSUM = 13, 4
+GREY = 1
+# An image takes about 20 bytes of memory a pixel and channel while it is coded.
+MAX_PIXELS = 1 << 26
+WHITE = 255
+
+
+def checked_image_shape(image_shape, n_features):
+    """(height, width, n_channels) whose product is n_features, or ValueError."""
+    shape = () if image_shape is None else tuple(image_shape)
+    whole = all(isinstance(n, int | np.integer) and n >= 1 for n in shape)
+    if len(shape) != 3 or not whole or shape[2] not in (1, 3):
+        raise ValueError(
+            f"image_shape={image_shape!r} must be (height, width, n_channels) of the images in "
+            "the rows of X, with one channel or three."
+        )
+    if np.prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape={image_shape!r} has {np.prod(shape)} values, but the rows of X have "
+            f"{n_features}; set it to the shape of the images that the rows are."
+        )
+    return tuple(int(n) for n in shape)
+
+
+class ImageMixin:
+    """`encode_image` and `decode_image`.
+
+    A subclass supplies `_encode_pixels` ((height, width, n_channels) to payload), `_decode_pixels`
+    (back, from payload, height and width), `image_shape_` and `data_range`.
+    """
+
+    def encode_image(self, image):
+        """Bytes of one image, of any size.
+
+        Parameters
+        ----------
+        image : ndarray of shape (height, width) or (height, width, n_channels), uint8
+            A grey image is welcome to a model of colours, and decodes to a grey one.
+
+        Returns
+        -------
+        bytes
+            All that `decode_image` needs beside the model: a head of some 20 bytes, payload.
+
+        Raises
+        ------
+        ValueError
+            The image is of another kind; the sentence says how to make it one of these.
+        """
+        check_is_fitted(self)
+        image = self._checked_image(image)
+        grey = image.ndim == 2
+        n_channels = self._image_channels()
+        pixels = np.repeat(image[:, :, None], n_channels, axis=2) if grey else image
+        payload = self._encode_pixels(pixels * np.float32(self._white() / WHITE))
+        head = MAGIC + bytes([VERSION]) + self.fingerprint + bytes([GREY if grey else 0])
+        head += _size(image.shape[0]) + _size(image.shape[1])
+        checksum = zlib.crc32(payload, zlib.crc32(head))
+        return head + checksum.to_bytes(CHECKSUM, "little") + payload
+
+    def decode_image(self, data):
+        """The image in the bytes of `encode_image`.
+
+        Parameters
+        ----------
+        data : bytes-like
+
+        Returns
+        -------
+        ndarray of shape (height, width) or (height, width, n_channels), uint8
+            Bit for bit the same on one machine; elsewhere a pixel may round to its neighbour.
+
+        Raises
+        ------
+        CorruptStreamError
+            The bytes are damaged, truncated, or were written by another model.
+        """
+        check_is_fitted(self)
+        data = bytes(data)
+        if data[:3] != MAGIC:
+            raise CorruptStreamError("This is not an image of rdlearn (wrong first bytes).")
+        if len(data) < FIXED + 2 + CHECKSUM:
+            raise CorruptStreamError(f"The image holds {len(data)} bytes, less than its head.")
+        if data[3] != VERSION:
+            raise CorruptStreamError(
+                f"The image has format version {data[3]}; this rdlearn reads {VERSION}."
+            )
+        height, place = _read_size(data, FIXED)
+        width, place = _read_size(data, place)
+        payload = data[place + CHECKSUM :]
+        checksum = zlib.crc32(payload, zlib.crc32(data[:place]))
+        if data[place : place + CHECKSUM] != checksum.to_bytes(CHECKSUM, "little"):
+            raise CorruptStreamError(
+                "The image is damaged or truncated (wrong checksum); fetch it again."
+            )
+        if data[4:12] != self.fingerprint:
+            raise CorruptStreamError(
+                f"The image was written by another model ({data[4:12].hex()}) than this one "
+                f"({self.fingerprint.hex()}); load the model it was encoded with."
+            )
+        if height * width > MAX_PIXELS or data[12] > GREY:
+            raise CorruptStreamError("The image's head declares an impossible size or kind.")
+        pixels = self._decode_pixels(payload, height, width) * (WHITE / self._white())
+        if data[12] == GREY:
+            pixels = pixels.mean(axis=2, keepdims=True)
+        pixels = np.clip(np.rint(pixels), 0, WHITE).astype(np.uint8)
+        return pixels[:, :, 0] if data[12] == GREY or pixels.shape[2] == 1 else pixels
+
+    def _image_channels(self):
+        if getattr(self, "image_shape_", None) is None:
+            raise ValueError(
+                f"architecture={self.architecture!r} codes the rows of a table; images of any size "
+                "need architecture='wavelet' or 'conv' and image_shape."
+            )
+        return self.image_shape_[2]
+
+    def _white(self):
+        """The model's value of white."""
+        return WHITE if self.data_range is None else self.data_range
+
+    def _checked_image(self, image):
+        n_channels, image = self._image_channels(), np.asarray(image)
+        if image.dtype != np.uint8:
+            raise ValueError(
+                f"The image holds {image.dtype}, but encode_image takes uint8, 0 to 255: rescale "
+                "and round it, as (image / image.max() * 255).round().astype('uint8') does."
+            )
+        if image.ndim == 3 and image.shape[2] == 1:
+            image = image[:, :, 0]
+        if image.ndim not in (2, 3) or 0 in image.shape or image.shape[2:] not in ((), (3,)):
+            alpha = image.ndim == 3 and image.shape[2] in (2, 4)
+            raise ValueError(
+                f"The image has shape {image.shape}, but encode_image takes (height, width) or "
+                f"(height, width, 3){'; drop its alpha channel with image[..., :-1]' * alpha}."
+            )
+        if image.ndim == 3 and n_channels == 1:
+            raise ValueError(
+                "The image has three channels and the model has one; encode each channel by "
+                "itself, or fit a model to colour images."
+            )
+        if image.shape[0] * image.shape[1] > MAX_PIXELS:
+            raise ValueError(
+                f"The image has {image.shape[0]} x {image.shape[1]} pixels, more than "
+                f"{MAX_PIXELS}; encode it in tiles."
+            )
+        return image
+
+
+def _size(n):
+    """A positive integer in groups of seven bits."""
+    out = bytearray()
+    while n >= 128:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes(out) + bytes([n])
+
+
+def _read_size(data, place):
+    n, shift = 0, 0
+    while shift < 35 and place < len(data):
+        byte = data[place]
+        n, shift, place = n | (byte & 127) << shift, shift + 7, place + 1
+        if byte < 128:
+            if n == 0:
+                break
+            return n, place
+    raise CorruptStreamError("The image's head declares an impossible size.")

@@ -1,0 +1,232 @@
+"""Transform codes: rounding in steps, frozen tables, both views of rate and distortion."""
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from rdlearn._discrete import DiscreteCodec
+from rdlearn._image_stream import ImageMixin
+from rdlearn._training import best_slope, meet_target, warn
+from rdlearn._validation import explain_far
+from rdlearn.coding.latents import MAX_SYMBOL, ColumnCode, PlaneCode
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.information import bits_to_nats
+
+__all__ = ["BIT", "FINE", "TransformCodec"]
+
+# Price of distortion times the squared step, at high rate (Gish & Pierce 1968).
+FINE = 6.0
+# What a bit costs in squared steps where it is weighed against squared error: less than
+# ln 2 / FINE, since a symbol also tells about those after it.
+BIT = 0.09
+# Coefficients that searches look at, and values that are measured at a time.
+SEARCH_VALUES, BLOCK_VALUES = 1 << 21, 1 << 24
+# The window below a target.
+REACH = 0.95
+
+
+class TransformCodec(ImageMixin, DiscreteCodec):
+    """A codec that rounds the values of a transform in units of `step_`.
+
+    A subclass supplies `_values` (rows to values for a step of 1), `_decode`, `_arrangement`
+    (planes of the values and the price of a bit; None where each column has one table) and
+    `offset_`; `_design` sets `step_` and `code_`. A slope stands for the step sqrt(FINE / slope).
+    """
+
+    def _set_code(self, values, slope, coarser=1.0):
+        """Step and tables for values; where `coarser` is above 1, bits weigh that much more."""
+        self.step_ = float(np.sqrt(FINE / slope))
+        steps = self._in_steps(values)
+        arrangement, price = self._arrangement(steps)
+        if arrangement is None:
+            self.code_ = ColumnCode.fit(steps)
+            return
+        self.code_ = PlaneCode.fit([steps], [arrangement], price, self.context == "causal")
+        self.code_.price *= coarser
+
+    def _in_steps(self, values):
+        return values * np.float32(1 / self.step_)
+
+    def _measure_on(self, rows):
+        """A function from slopes to (bits, distortion) of some rows, which sets step and tables."""
+        values = self._values(rows)
+        stride = -(-values.size // SEARCH_VALUES)
+        values, rows = values[::stride], rows[::stride]
+
+        def measure(slope):
+            self._set_code(values, slope)
+            return self._means(rows)
+
+        return measure
+
+    def _design(self, X, few, slope, bounds, direct):
+        """Choose a slope, freeze the tables, learned from the rows `few` of X; returns the slope.
+
+        Without a target it is the one given where it is `direct`, and else the one at which bits
+        and distortion cost least at `beta`.
+        """
+        values = self._values(few)
+
+        def finish(slope, price):
+            self._set_code(values, slope, slope / price)
+            return self._means(X)
+
+        if not self._asked_for_rate:
+            if not direct:
+                slope = best_slope(self._measure_on(few), float(self.beta), bounds)
+            self._set_code(values, slope)
+            return slope
+        by_rate = self.target_rate is not None
+        name, target = (
+            ("target_rate", self.target_rate)
+            if by_rate
+            else ("target_distortion", self.target_distortion)
+        )
+        measure = self._measure_on(few)
+        slope, price, reached, tried = meet_target(measure, finish, slope, bounds, **{name: target})
+        for step in tried:
+            self._remember(*step)
+        finish(slope, price)
+        if reached < REACH * target:
+            warn(
+                f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
+                "nothing closer below it; fit on more samples or choose another target.",
+                ConvergenceWarning,
+            )
+        return slope
+
+    def _remember(self, beta, rate_bits, distortion):
+        """A row of the history of codes that are tried rather than trained."""
+        objective = bits_to_nats(rate_bits) + beta * distortion
+        for name, value in zip(
+            ("rate_bits", "distortion", "objective", "beta"),
+            (rate_bits, distortion, objective, beta),
+            strict=True,
+        ):
+            self._history[name].append(float(value))
+
+    def _means(self, X):
+        """(bits, distortion) a row of the codec as it stands."""
+        rows = max(1, BLOCK_VALUES // X.shape[1])
+        sums = np.zeros(2)
+        for start in range(0, len(X), rows):
+            part = X[start : start + rows]
+            sums += self._rate_samples(part).sum(), self._loss_samples(part).sum()
+        return tuple((sums / len(X)).tolist())
+
+    def _quantize(self, X):
+        steps = self._in_steps(self._values(X))
+        far = ~(np.abs(steps) < MAX_SYMBOL).all(axis=1)
+        if far.any():
+            row = int(np.argmax(far))
+            names = list(self._column_names())
+            raise explain_far(X[row : row + 1], self.mean_, self._units(), names, row)
+        return self.code_.quantize(steps)
+
+    def _dequantize(self, symbols, dtype):
+        values = self.code_.dequantize(symbols) * np.float32(self.step_)
+        return (values + self._offsets(values)).astype(dtype)
+
+    @property
+    def _tables(self):
+        return self.code_
+
+    def _decoder_state(self):
+        return {
+            "step": self.step_,
+            "offset": self.offset_,
+            "mean": self.mean_,
+            "units": self._units(),
+            "code": self.code_.to_state(),
+            "distortion": self.distortion_.name,
+            "constants": self.distortion_.constants(),
+        }
+
+    @property
+    def _n_features_out(self):
+        return self.code_.n_columns
+
+    def _offsets(self, values):
+        """Offsets of values (..., n_symbols): those of the channels, place after place."""
+        return np.resize(self.offset_, values.shape[-1])
+
+    # Images.
+
+    def _encode_pixels(self, pixels):
+        transform = self._image_transform()
+        code = self.code_.resized(*transform.places(*pixels.shape[:2]))
+        values = transform.analyse(pixels)
+        return code.encode(code.quantize(self._in_steps(values - self._offsets(values))[None]))
+
+    def _decode_pixels(self, payload, height, width):
+        transform = self._image_transform()
+        code = self.code_.resized(*transform.places(height, width))
+        values = code.dequantize(code.decode(payload, 1))[0] * np.float32(self.step_)
+        return transform.synthesise(values + self._offsets(values), height, width)
+
+    # Both views.
+
+    def rate_samples(self, X, view="coded"):
+        """Bits of each sample, summed over the code.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        view : {"coded", "noisy"}, default="coded"
+            Bits that are written, headers and tables not counted; or what training of nets sees:
+            -log2 of the learned density at codes with uniform noise, a mean over `n_draws`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        X = self._check_input(X)
+        if self._is_coded(view):
+            return self._rate_samples(X)
+        return np.mean([bits for _, bits in self._draw_codes(X, self.n_draws)], axis=0)
+
+    def distortion_samples(self, X, view="coded"):
+        """Loss of each sample, summed over features, in the distortion's unit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        view : {"coded", "noisy"}, default="coded"
+            Of rounded codes; or, of nets, of codes with uniform noise, a mean over `n_draws`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        if self._is_coded(view):
+            return super().distortion_samples(X)
+        X = self._check_input(X)
+        self.distortion_.check(X, getattr(self, "feature_names_in_", None))
+        units = self._units()
+        draws = [
+            self._decode(code.astype(X.dtype)) for code, _ in self._draw_codes(X, self.n_draws)
+        ]
+        return np.mean([self.distortion_.samples(X / units, x / units) for x in draws], axis=0)
+
+    def _is_coded(self, view):
+        check_is_fitted(self)
+        if view not in ("coded", "noisy"):
+            raise ValueError(f"view={view!r} must be 'coded' or 'noisy'.")
+        if view == "noisy" and self.architecture_ == "wavelet":
+            raise ValueError(
+                "view='noisy' is of codes that were trained with noise, but "
+                "architecture='wavelet' has none; use view='coded'."
+            )
+        return view == "coded"
+
+    def _check_state(self):
+        super()._check_state()
+        d = self.n_features_in_
+        if not isinstance(self.code_, ColumnCode | PlaneCode):
+            raise CorruptStreamError("The model has no tables.")
+        if not (type(self.step_) is float and 1e-30 < self.step_ < 1e30):
+            raise CorruptStreamError("The model's step is impossible.")
+        n = 1 if self.architecture_ == "wavelet" else self.n_components_
+        for array, size in ((self.offset_, n), (self.mean_, d), (self.resolution_, d)):
+            if array.shape != (size,) or not np.isfinite(array).all():
+                raise CorruptStreamError("The model's arrays do not fit together.")

@@ -1,0 +1,396 @@
+"""UniformNoiseCodec: learned transform codes of tables and images, with real bytes."""
+
+from numbers import Integral
+
+import numpy as np
+
+from rdlearn._image_codec import ImageTransforms
+from rdlearn._image_stream import checked_image_shape
+from rdlearn._networks import NetworkMixin
+from rdlearn._sklearn import Interval, StrOptions, check_sample_weight, with_callbacks
+from rdlearn._transform_code import FINE, TransformCodec
+from rdlearn.channels.uniform_noise import UniformNoiseChannel
+from rdlearn.coding.latents import MOST_COLUMNS, Arrangement, closest_partners
+from rdlearn.exceptions import CorruptStreamError
+from rdlearn.information import bits_to_nats
+from rdlearn.kernels.random import keys_of
+from rdlearn.nets.losses import WeightedLoss, make_loss
+
+__all__ = ["UniformNoiseCodec"]
+
+# How far the step of nets, which are trained for 1, may be turned to meet a target.
+TURN = 4.0
+# Patches of a minibatch, unless the user says.
+BATCH_OF_PATCHES = 8
+
+
+class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
+    r"""Learned transform code: an analysis transform, rounding, entropy-coded integers.
+
+    ``architecture="dense"`` trains two nets by gradient. Rounding has none, so that it is replaced
+    by uniform noise while training, and the integers' probabilities by those of a learned law F of
+    each component:
+
+    .. math::
+
+        E\Big[-\sum_c \ln \big(F_c(z_c + 1/2) - F_c(z_c - 1/2)\big) + \beta\, d(x, g(z))\Big],
+        \quad z = f(x) + u, \quad u_c \sim U[-1/2, 1/2].
+
+    When coding, codes are rounded, and at the end of `fit` the integers are counted into tables
+    that are frozen: the bits of `rate` are those that are written.
+
+    ``architecture="conv"`` is that for images: strided convolutions (9 x 9 with stride 4, then one
+    of 5 x 5 with stride 2 for each hidden layer), divisive normalization (GDN) between them, one
+    law for each channel of the code. It trains on patches and codes images of any size.
+
+    ``architecture="wavelet"`` is linear and takes a minute where nets take hours: colours turned to
+    their principal axes, six levels of the 9/7 wavelet, steps of one size. `fit` learns the colour
+    axes, tables and reconstruction points.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Size of the bottleneck of nets. A wavelet has as many coefficients as features, whatever
+        this says.
+    beta : float, default=1.0
+        Price of distortion: nats of rate per unit of distortion, ``-dR/dD``. Larger beta: more
+        bits, less loss. Where a target is given, the start of the search.
+    distortion : {"squared_error", "absolute_error", "bernoulli", "ms_ssim", "nlpd"} or \
+            Distortion, default="squared_error"
+        What is lost, summed over features. Nets need a gradient; of a wavelet only the step depends
+        on it. "ms_ssim" and "nlpd" need `image_shape` and `data_range`.
+    architecture : {"dense", "conv", "wavelet"}, default="dense"
+    image_shape : tuple of int, default=None
+        (height, width, n_channels) of the images that the rows of X are, each in C order; for
+        images.
+    patch_size : int, default=128
+        Side of the squares, in pixels, that convolutions are trained on.
+    context : {"none", "causal"}, default="none"
+        "causal": the table of a symbol is chosen by the magnitudes of those already coded, in
+        integers: earlier components of a row; in images neighbours, coarser bands, other colours.
+    hidden_layer_sizes : array-like of int, default=(100,)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. () gives linear
+        maps.
+    activation : {"relu", "tanh", "softplus", "logistic", "identity"}, default="relu"
+    learning_rate_init : float, default=0.002
+        Rises linearly at first, is constant until half of the steps, then falls along a cosine.
+    batch_size : int or "auto", default="auto"
+        Rows of a minibatch; "auto" is min(100, n_samples).
+    max_iter : int, default=200
+        Epochs. The schedules of the learning rate and of the price of the rate, which in a fresh
+        fit grows from nothing over the first half of the steps, are laid out over all of them.
+    n_draws : int, default=4
+        Draws of the noise that the noisy view of rate and distortion is a mean over.
+    shuffle : bool, default=True
+        Whether rows are shuffled in each epoch.
+    early_stopping : bool, default=False
+        Whether to stop when the objective of held-out rows, in the second half of the schedule,
+        has not improved by `tol` for `n_iter_no_change` epochs, and keep the best weights.
+    validation_fraction : float, default=0.1
+    tol : float, default=1e-4
+        In nats.
+    n_iter_no_change : int, default=10
+    warm_start : bool, default=False
+        Whether `fit` of nets starts from the parameters of the last fit.
+    target_rate : float, default=None
+        Bits per training sample, headers not counted; `fit` adapts `beta_` so that the rate lies
+        between 0.95 and 1.0 of the target, never above.
+    target_distortion : float, default=None
+        Mean distortion on the training data; met likewise.
+    standardize : bool, default=False
+        Measure distortion in units of each feature's standard deviation; for tables.
+    resolution : float or array-like of shape (n_features,), default=None
+        Width of the cells whose probability `score` takes; None learns the smallest gap between
+        distinct training values of each feature.
+    data_range : float, default=None
+        Difference of the largest and smallest possible value; needed by `psnr_db` and by perceptual
+        distortions. `encode_image` takes 0 to `data_range` for the model's black and white, 255
+        where it is None.
+    random_state : int, RandomState instance or None, default=None
+        Seeds weights, order and noise.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where training computes. "cuda" is not available in this version.
+    verbose : bool or int, default=False
+        Whether to show a progress bar with rate and distortion on stderr.
+
+    Attributes
+    ----------
+    code_ : ColumnCode or PlaneCode
+        Integer tables, and reconstruction points.
+    step_ : float
+        What is rounded is the output of the analysis transform in units of this.
+    params_, offset_ : ndarray, float32
+        Of nets: all weights and biases in one vector, and the encoder outputs that round to 0.
+    colour_axes_ : ndarray of shape (n_channels, n_channels), float64
+        Of a wavelet: orthonormal.
+    mean_, scale_ : ndarray of shape (n_features_in_,), float64
+        Mean and standard deviation of each feature; a wavelet's mean is that of its channel.
+    n_components_ : int
+        Columns of the code.
+    image_shape_ : tuple of int, or None
+    beta_ : float
+        The price in force: `beta`, or what the target led to.
+    distortion_ : Distortion
+    distortion_per_feature_ : ndarray of shape (n_features_in_,), float64
+    noise_scale_ : float
+        Scale of the distortion's noise model, fitted on the training residual.
+    resolution_ : ndarray of shape (n_features_in_,), float64
+    n_iter_ : int
+        Epochs, or prices tried.
+    history_ : DataFrame
+        rate_bits, distortion, objective in nats and beta of each epoch, with noise in place of
+        rounding and while the weights changed, or of each price tried.
+    n_features_in_, feature_names_in_, feature_dtypes_
+        What `fit` saw; names and dtypes for DataFrames only.
+
+    References
+    ----------
+    Balle, Laparra, Simoncelli, "End-to-end optimized image compression", ICLR 2017; Gish, Pierce,
+    "Asymptotically efficient quantizing", IEEE Trans. Information Theory 14 (1968).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from rdlearn import UniformNoiseCodec
+    >>> X = load_digits().data
+    >>> codec = UniformNoiseCodec(8, beta=0.02, max_iter=20, random_state=0).fit(X)
+    >>> blob = codec.compress(X)
+    >>> bool((codec.decompress(blob) == codec.inverse_transform(codec.transform(X))).all())
+    True
+    >>> abs(8 * len(blob) / len(X) - codec.rate(X)) < 1
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **TransformCodec._parameter_constraints,
+        **NetworkMixin._parameter_constraints,
+        "architecture": [StrOptions({"dense", "conv", "wavelet"})],
+        "image_shape": [None, "array-like"],
+        "patch_size": [Interval(Integral, 16, None, closed="left")],
+        "context": [StrOptions({"none", "causal"})],
+    }
+
+    def __init__(
+        self,
+        n_components=16,
+        *,
+        beta=1.0,
+        distortion="squared_error",
+        architecture="dense",
+        image_shape=None,
+        patch_size=128,
+        context="none",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        learning_rate_init=0.002,
+        batch_size="auto",
+        max_iter=200,
+        n_draws=4,
+        shuffle=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        tol=1e-4,
+        n_iter_no_change=10,
+        warm_start=False,
+        target_rate=None,
+        target_distortion=None,
+        standardize=False,
+        resolution=None,
+        data_range=None,
+        random_state=None,
+        device="cpu",
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.beta = beta
+        self.distortion = distortion
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.patch_size = patch_size
+        self.context = context
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.n_draws = n_draws
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.target_rate = target_rate
+        self.target_distortion = target_distortion
+        self.standardize = standardize
+        self.resolution = resolution
+        self.data_range = data_range
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @with_callbacks
+    def fit(self, X, y=None, *, distortion_weight=None):
+        """Learn the codec from a table.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Finite numbers, at least two rows. float32 is kept, all else becomes float64; the
+            transforms compute in float32.
+        y : None
+            Ignored.
+        distortion_weight : array-like of shape (n_samples,), default=None
+            Factors of each row's distortion in training, at least 0: nets spend bits where the
+            weight is. What is measured afterwards is not weighted.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            The table, or a parameter on this table, is unusable; the sentence has the remedy.
+        """
+        self._weight = distortion_weight
+        try:
+            with self._calling_back(y):
+                return super().fit(X, y)
+        finally:
+            vars(self).pop("_weight", None)
+
+    def _fit(self, X):
+        images = self.architecture != "dense"
+        self.image_shape_ = checked_image_shape(self.image_shape, X.shape[1]) if images else None
+        self._check_architecture()
+        if not (self.warm_start and getattr(self, "architecture_", None) == self.architecture):
+            vars(self).pop("params_", None)
+        self.architecture_ = self.architecture
+        self._learn_units(X)
+        self._callbacks.begin(X=X)
+        {"dense": self._fit_rows, "conv": self._fit_patches, "wavelet": self._fit_bands}[
+            self.architecture
+        ](X)
+        self._callbacks.end(self._fitted_attributes)
+
+    def _fitted_attributes(self):
+        known = super()._fitted_attributes()
+        known.setdefault("beta_", float(self.beta))
+        known.setdefault("resolution_", np.ones(self.n_features_in_))
+        known.setdefault("noise_scale_", 1.0)
+        return known
+
+    def _check_architecture(self):
+        if self.image_shape_ is not None and self.standardize:
+            raise ValueError(
+                "standardize=True would give each pixel a unit of its own; use "
+                f"standardize=False with architecture={self.architecture!r}."
+            )
+        if self.architecture == "wavelet" and self._weight is not None:
+            raise ValueError(
+                "distortion_weight weighs rows in the training of nets, but "
+                "architecture='wavelet' has none; leave it out."
+            )
+
+    # Dense nets.
+
+    _pool_rows = 0
+
+    def _channel(self):
+        n_places = 1 if self.image_shape_ is None else self._patch_places()
+        return UniformNoiseChannel(self.n_components_, n_places)
+
+    def _channel_shape(self):
+        return {}
+
+    def _noise(self, keys, bits_of):
+        return (bits_of(self._n_features_out) * 2.0**-32 - 0.5).astype(np.float32)
+
+    def _loss(self):
+        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
+
+    def _goals(self, share):
+        """Targets of training, in nats and loss of a `share` of each row."""
+        goals = {}
+        if self.target_rate is not None:
+            goals["target_rate"] = share * bits_to_nats(self.target_rate)
+        if self.target_distortion is not None:
+            goals["target_loss"] = share * self.target_distortion
+        return goals
+
+    def _row_weights(self, X):
+        weight = self._weight
+        return None if weight is None else check_sample_weight(weight, X, ensure_non_negative=True)
+
+    def _fit_rows(self, X):
+        loss, weight = self._loss(), self._row_weights(X)
+        target = loss.target(X / self._units())
+        if weight is not None:
+            loss, target = WeightedLoss(loss), np.column_stack([target, weight]).astype(np.float32)
+        self._train(X, target, X.shape[1], loss=loss, **self._goals(1.0))
+        self._freeze(X, X)
+
+    def _freeze(self, X, few):
+        """Offsets, step and tables of trained nets."""
+        self.offset_ = np.zeros(self.n_components_, dtype=np.float32)
+        self.offset_ = np.median(self._values(few).reshape(-1, self.n_components_), axis=0)
+        self._design(X, few, FINE, (FINE / TURN**2, FINE * TURN**2), direct=True)
+
+    def _batch_size(self, n):
+        if self.architecture_ == "conv" and self.batch_size == "auto":
+            return min(BATCH_OF_PATCHES, n)
+        return super()._batch_size(n)
+
+    def _build(self, loss=None):
+        return super()._build(loss) if self.image_shape_ is None else self._build_images(loss)
+
+    def _inputs(self, X, start=0):
+        # Patches are cut from images as they are.
+        return X if X.ndim == 4 else super()._inputs(X, start)
+
+    def _encode(self, X):
+        if self.architecture_ == "dense":
+            return super()._encode(X)
+        objective = self._build()
+        encoded = self._analysed(X)
+        return objective, objective.views(self.params_), encoded, keys_of(X.astype(np.float32))
+
+    # What `TransformCodec` asks for.
+
+    def _arrangement(self, steps):
+        if self.image_shape_ is not None:
+            return self._image_arrangement(steps)
+        if self.context == "none":
+            return None, 0.0
+        partners = closest_partners(np.abs(np.rint(steps)), MOST_COLUMNS)
+        return Arrangement("columns", (self.n_components_,), 0, partners), 0.0
+
+    def _values(self, X):
+        values = self._encode(X)[2] if self.image_shape_ is None else self._analysed(X)
+        return values - self._offsets(values)
+
+    def _decode(self, Z):
+        if self.architecture_ == "dense":
+            outputs = self._outputs(Z, None)
+            return self._loss().decode(outputs, Z.dtype) * self._units().astype(Z.dtype)
+        return self.distortion_.reproduction(self._synthesised(Z).astype(Z.dtype))
+
+    def _decoder_state(self):
+        names = ("architecture_", "image_shape_", "spread_")
+        state = {name: vars(self)[name] for name in names}
+        wavelet = self.architecture_ == "wavelet"
+        state["transform"] = self.colour_axes_ if wavelet else self.params_
+        return {**state, **super()._decoder_state()}
+
+    def _check_state(self):
+        if self.architecture_ == "wavelet":
+            TransformCodec._check_state(self)
+            axes = self.colour_axes_
+            square = axes.shape == (self.image_shape_[2],) * 2
+            if not square or not np.allclose(axes @ axes.T, np.eye(len(axes))):
+                raise CorruptStreamError("The model's colour axes are impossible.")
+        elif self.architecture_ in ("dense", "conv"):
+            super()._check_state()
+        else:
+            raise CorruptStreamError(f"The model has an unknown transform, {self.architecture_!r}.")
