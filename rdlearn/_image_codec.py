@@ -6,6 +6,7 @@ import numpy as np
 from numba import get_num_threads
 
 from rdlearn._image_nets import ImageNets, image_objective, padded, patches, total_stride
+from rdlearn._moments import smallest_gaps
 from rdlearn._perceptual import on_patches
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import local_price, slope_bounds
@@ -18,21 +19,41 @@ __all__ = ["FIT_VALUES", "ImageTransforms"]
 
 # Coefficients that tables are learned from.
 FIT_VALUES = 1 << 25
+# Pixels whose values tell how finely a channel is resolved.
+GAP_PIXELS = 1 << 20
 
 
 class ImageTransforms:
     """What `UniformNoiseCodec` does with images and not with tables."""
 
+    def _learn_units(self, X):
+        super()._learn_units(X)
+        if self.image_shape_ is not None:
+            pixels = X.reshape(-1, self.image_shape_[2])
+            self.mean_ = np.resize(pixels.mean(axis=0, dtype=np.float64), X.shape[1])
+            deviation = pixels.std(axis=0, dtype=np.float64)
+            self.scale_ = np.resize(np.where(deviation > 0, deviation, 1.0), X.shape[1])
+
+    def _learn_resolution(self, X):
+        if self.image_shape_ is None or self.resolution is not None:
+            return super()._learn_resolution(X)
+        pixels = X.reshape(-1, self.image_shape_[2])
+        return np.resize(smallest_gaps(pixels[:: -(-len(pixels) // GAP_PIXELS)]), X.shape[1])
+
+    def _describe_residual(self, X, **inputs):
+        super()._describe_residual(X, **inputs)
+        if self.image_shape_ is not None:
+            shares = self.distortion_per_feature_.reshape(-1, self.image_shape_[2])
+            self.distortion_per_feature_ = np.resize(shares.mean(axis=0), X.shape[1])
+
     def _fit_bands(self, X):
         n_channels = self.image_shape_[2]
-        pixels = X.reshape(-1, n_channels)
         self.n_components_ = X.shape[1]
-        self.mean_ = np.resize(pixels.mean(axis=0, dtype=np.float64), X.shape[1])
         few = X[:: -(-X.size // FIT_VALUES)]
         self.colour_axes_ = colour_axes(few.reshape(-1, *self.image_shape_))
         self.offset_ = np.zeros(1, dtype=np.float32)
         self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
-        bounds = slope_bounds(float(np.var(pixels, axis=0, dtype=np.float64).max()))
+        bounds = slope_bounds(float(self.scale_[:n_channels].max()) ** 2)
         # Squared error is the one distortion whose price is the slope.
         direct = self.distortion_.name == "squared_error"
         slope = self._design(X, few, float(self.beta), bounds, direct)
@@ -46,7 +67,6 @@ class ImageTransforms:
 
     def _fit_patches(self, X):
         n_channels = self.image_shape_[2]
-        self.mean_ = np.resize(X.reshape(-1, n_channels).mean(axis=0, dtype=np.float64), X.shape[1])
         size, weight = self._patch_size(), self._row_weights(X)
         images = X.reshape(-1, *self.image_shape_)
         share = np.prod(size) * n_channels / X.shape[1]
@@ -78,14 +98,14 @@ class ImageTransforms:
     def _patch_size(self):
         return tuple(min(self.patch_size, side) for side in self.image_shape_[:2])
 
-    def _patch_places(self):
-        return math.prod(-(-side // self._stride) for side in self._patch_size())
-
     def _build_images(self, loss):
-        hidden, size = self.hidden_sizes_.tolist(), self._patch_size()
-        # Only training has the work for more than one thread.
-        n_threads = get_num_threads() if loss is not None else 1
-        return image_objective(self.n_outputs_, hidden, self._channel(), loss, size, n_threads)
+        hidden = self.hidden_sizes_.tolist()
+        if loss is None:
+            return image_objective(self.n_outputs_, hidden, self._channel(), None, None)
+        # Only training has patches, and the work for more than one thread.
+        size = self._patch_size()
+        channel = self._channel(math.prod(-(-side // self._stride) for side in size))
+        return image_objective(self.n_outputs_, hidden, channel, loss, size, get_num_threads())
 
     def _images(self, X):
         return X.reshape(-1, *self.image_shape_)

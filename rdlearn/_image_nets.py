@@ -15,6 +15,8 @@ __all__ = ["ImageNets", "ImageObjective", "image_objective", "padded", "patches"
 
 # (side of the kernel, stride) of the layer at the pixels, and of all others.
 OUTER, INNER = (9, 4), (5, 2)
+# The longest gradient, in units of the usual one, and how fast what is usual is forgotten.
+MOST_NORM, FORGET = 2.0, 0.02
 
 
 def total_stride(hidden):
@@ -55,6 +57,7 @@ class ImageObjective(Objective):
         self.size = size
         self._pool = ThreadPoolExecutor(n_threads)
         self._works = [Workspace() for _ in range(n_threads)]
+        self._usual = None
         self._grads = [np.empty(self.n_parameters, dtype=np.float32) for _ in self._works]
 
     def _initial_bias(self):
@@ -100,12 +103,20 @@ class ImageObjective(Objective):
         total = self._grads[0]
         for flat in self._grads[1 : len(cache)]:
             total += flat
+        total *= self._restraint(float(np.linalg.norm(total)))
         encoder, channel, decoder = self.views(total)
         grads[1][:] = channel
         for net, own in ((grads[0], encoder), (grads[2], decoder)):
             for layer, part in zip(net, own, strict=True):
                 for name, array in layer.items():
                     array[:] = part[name]
+
+    def _restraint(self, norm):
+        """Factor of a gradient: products of channels make rare ones that would undo all others."""
+        self._usual = norm if self._usual is None else self._usual
+        factor = min(1.0, MOST_NORM * self._usual / norm) if norm > 0 else 1.0
+        self._usual += FORGET * (factor * norm - self._usual)
+        return np.float32(factor)
 
     def _backward(self, views, grads, cache, rate_weight, work):
         encoder_cache, channel_cache, decoder_cache, grad = cache

@@ -1,20 +1,22 @@
 """Single images of any size as bytes: the mixin of codecs that have `image_shape`."""
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["ImageMixin", "checked_image_shape"]
+__all__ = ["MAGIC", "ImageMixin", "checked_image_shape", "read_image_head"]
 
 MAGIC, VERSION = b"RDI", 1
 # Bytes before the sizes: magic, version, fingerprint, flags; CRC32 of all the rest ends the head.
 FIXED, CHECKSUM = 13, 4
 GREY = 1
-# An image takes about 20 bytes of memory a pixel and channel while it is coded.
-MAX_PIXELS = 1 << 26
+# An image takes about 20 bytes of memory a pixel and channel while it is coded; nets fill its sides
+# up to multiples of their stride, which would make far more of a line of pixels.
+MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 16
 WHITE = 255
 
 
@@ -89,35 +91,19 @@ class ImageMixin:
             The bytes are damaged, truncated, or were written by another model.
         """
         check_is_fitted(self)
-        data = bytes(data)
-        if data[:3] != MAGIC:
-            raise CorruptStreamError("This is not an image of rdlearn (wrong first bytes).")
-        if len(data) < FIXED + 2 + CHECKSUM:
-            raise CorruptStreamError(f"The image holds {len(data)} bytes, less than its head.")
-        if data[3] != VERSION:
+        head = read_image_head(bytes(memoryview(data)))
+        if head.fingerprint != self.fingerprint:
             raise CorruptStreamError(
-                f"The image has format version {data[3]}; this rdlearn reads {VERSION}."
-            )
-        height, place = _read_size(data, FIXED)
-        width, place = _read_size(data, place)
-        payload = data[place + CHECKSUM :]
-        checksum = zlib.crc32(payload, zlib.crc32(data[:place]))
-        if data[place : place + CHECKSUM] != checksum.to_bytes(CHECKSUM, "little"):
-            raise CorruptStreamError(
-                "The image is damaged or truncated (wrong checksum); fetch it again."
-            )
-        if data[4:12] != self.fingerprint:
-            raise CorruptStreamError(
-                f"The image was written by another model ({data[4:12].hex()}) than this one "
+                f"The image was written by another model ({head.fingerprint.hex()}) than this one "
                 f"({self.fingerprint.hex()}); load the model it was encoded with."
             )
-        if height * width > MAX_PIXELS or data[12] > GREY:
-            raise CorruptStreamError("The image's head declares an impossible size or kind.")
-        pixels = self._decode_pixels(payload, height, width) * (WHITE / self._white())
-        if data[12] == GREY:
+        pixels = self._decode_pixels(head.payload, head.height, head.width) * (
+            WHITE / self._white()
+        )
+        if head.grey:
             pixels = pixels.mean(axis=2, keepdims=True)
         pixels = np.clip(np.rint(pixels), 0, WHITE).astype(np.uint8)
-        return pixels[:, :, 0] if data[12] == GREY or pixels.shape[2] == 1 else pixels
+        return pixels[:, :, 0] if head.grey or pixels.shape[2] == 1 else pixels
 
     def _image_channels(self):
         if getattr(self, "image_shape_", None) is None:
@@ -151,12 +137,50 @@ class ImageMixin:
                 "The image has three channels and the model has one; encode each channel by "
                 "itself, or fit a model to colour images."
             )
-        if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        if _too_large(*image.shape[:2]):
             raise ValueError(
                 f"The image has {image.shape[0]} x {image.shape[1]} pixels, more than "
-                f"{MAX_PIXELS}; encode it in tiles."
+                f"{MAX_PIXELS}, or than {MAX_SIDE} in a row; encode it in tiles."
             )
         return image
+
+
+def _too_large(height, width):
+    return height * width > MAX_PIXELS or max(height, width) > MAX_SIDE
+
+
+@dataclass(frozen=True)
+class ImageHead:
+    """What the bytes of an image say about it, and the payload behind."""
+
+    fingerprint: bytes
+    grey: bool
+    height: int
+    width: int
+    payload: bytes
+
+
+def read_image_head(data):
+    """The ImageHead of the bytes of `encode_image`, or CorruptStreamError."""
+    if data[:3] != MAGIC:
+        raise CorruptStreamError("This is not an image of rdlearn (wrong first bytes).")
+    if len(data) < FIXED + 2 + CHECKSUM:
+        raise CorruptStreamError(f"The image holds {len(data)} bytes, less than its head.")
+    if data[3] != VERSION:
+        raise CorruptStreamError(
+            f"The image has format version {data[3]}; this rdlearn reads {VERSION}."
+        )
+    height, place = _read_size(data, FIXED)
+    width, place = _read_size(data, place)
+    payload = data[place + CHECKSUM :]
+    checksum = zlib.crc32(payload, zlib.crc32(data[:place]))
+    if data[place : place + CHECKSUM] != checksum.to_bytes(CHECKSUM, "little"):
+        raise CorruptStreamError(
+            "The image is damaged or truncated (wrong checksum); fetch it again."
+        )
+    if _too_large(height, width) or data[12] > GREY:
+        raise CorruptStreamError("The image's head declares an impossible size or kind.")
+    return ImageHead(data[4:12], data[12] == GREY, height, width, payload)
 
 
 def _size(n):

@@ -3,6 +3,8 @@
 import os
 
 from rdlearn import _persistence, load
+from rdlearn._image_stream import MAGIC as IMAGE_MAGIC
+from rdlearn._image_stream import read_image_head
 from rdlearn.coding import container
 
 __all__ = ["price_of", "print_facts", "run_info", "unit_of"]
@@ -18,6 +20,8 @@ def run_info(args, progress):
             for _ in container.read_chunks(file, header, range(header.n_chunks)):
                 pass  # the checksum of each chunk is checked on the way
             return _info_stream(args.file, header)
+    if magic[: len(IMAGE_MAGIC)] == IMAGE_MAGIC:
+        return _info_image(args.file)
     if magic != _persistence.MAGIC:
         raise ValueError(f"{args.file} is neither a model nor a compressed file of rdlearn.")
     return _info_model(args.file)
@@ -65,6 +69,18 @@ def _info_stream(path, header):
         chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows, checksums right",
         size=f"{size} bytes, {size / max(header.n_rows, 1):.4g} per row",
         fingerprint=f"{header.fingerprint.hex()} (of the model)",
+    )
+
+
+def _info_image(path):
+    with open(path, "rb") as file:
+        head = read_image_head(file.read())
+    size = os.path.getsize(path)
+    print(f"{path}: compressed image, {'grey' if head.grey else 'colour'}")
+    print_facts(
+        pixels=f"{head.width} x {head.height}",
+        size=f"{size} bytes, {8 * size / (head.width * head.height):.4g} bits per pixel",
+        fingerprint=f"{head.fingerprint.hex()} (of the model)",
     )
 
 

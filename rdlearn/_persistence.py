@@ -1,6 +1,7 @@
 """Dictionaries of arrays, numbers and texts as files: JSON and raw arrays, no pickle.
 
-Layout: magic, format version, CRC32 of the rest, length of the JSON part, JSON, arrays.
+Layout: magic, format version, CRC32 of the rest, length of the JSON part, JSON, arrays. Format 2 is
+format 1 with some arrays deflated.
 """
 
 import contextlib
@@ -19,7 +20,9 @@ from rdlearn.exceptions import CorruptStreamError
 __all__ = ["FORMAT_VERSION", "MAGIC", "pack", "read", "unpack", "whole_file", "write"]
 
 MAGIC = b"RDLM"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Arrays of so many bytes are deflated where that halves them: those of images repeat their values.
+LARGE = 1 << 16
 HEAD = struct.Struct("<4sIIQ")
 DTYPES = {"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 # Keys that stand for what JSON lacks.
@@ -71,8 +74,12 @@ def pack(state):
         if isinstance(value, np.ndarray) and value.dtype.str[1:] in DTYPES:
             data = value.astype(value.dtype.newbyteorder("<"), copy=False)
             place = {"dtype": data.dtype.str[1:], "shape": list(value.shape), "offset": offset}
-            arrays.append(data.tobytes())
-            offset += data.nbytes
+            raw = data.tobytes()
+            short = zlib.compress(raw, 1) if len(raw) >= LARGE else raw
+            if 2 * len(short) < len(raw):
+                place["deflated"], raw = len(short), short
+            arrays.append(raw)
+            offset += len(raw)
             return {ARRAY: place}
         if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
             if all(isinstance(text, str) for text in value):
@@ -92,7 +99,8 @@ def pack(state):
 
     text = json.dumps(plain(state), separators=(",", ":")).encode()
     body = b"".join([struct.pack("<Q", len(text)), text, *arrays])
-    return HEAD.pack(MAGIC, FORMAT_VERSION, zlib.crc32(body), len(body)) + body
+    version = 2 if b'"deflated":' in text else 1
+    return HEAD.pack(MAGIC, version, zlib.crc32(body), len(body)) + body
 
 
 def unpack(blob):
@@ -101,9 +109,9 @@ def unpack(blob):
     if len(blob) < HEAD.size + 8 or bytes(blob[:4]) != MAGIC:
         raise CorruptStreamError("This is not an rdlearn model file (wrong first bytes).")
     _, version, checksum, length = HEAD.unpack_from(blob)
-    if version != FORMAT_VERSION:
+    if not 1 <= version <= FORMAT_VERSION:
         raise CorruptStreamError(
-            f"The model file has format version {version}; this rdlearn reads "
+            f"The model file has format version {version}; this rdlearn reads up to "
             f"{FORMAT_VERSION}. Load it with the rdlearn that wrote it."
         )
     body = blob[HEAD.size :]
@@ -126,8 +134,8 @@ def unpack(blob):
         if TEXTS in value:
             return np.array([str(text) for text in value[TEXTS]], dtype=object)
         if ARRAY in value:
-            array = _array(value[ARRAY], data, used)
-            used += array.nbytes
+            array, size = _array(value[ARRAY], data, used)
+            used += size
             return array
         return {key: restore(item) for key, item in value.items()}
 
@@ -143,19 +151,35 @@ def unpack(blob):
 
 
 def _array(place, data, offset):
+    """An array, and how many bytes of the file it takes."""
     # Arrays follow each other, so a file cannot hold more of them than it has bytes.
     kind, shape = place["dtype"], place["shape"]
     possible = kind in DTYPES and place["offset"] == offset
     if not possible or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise CorruptStreamError(f"The model file describes an impossible array ({place}).")
     dtype = np.dtype("<" + kind)
-    count = math.prod(shape)
-    if count * dtype.itemsize > len(data) - offset:
+    size = math.prod(shape) * dtype.itemsize
+    taken = place.get("deflated", size)
+    if not isinstance(taken, int) or not 0 <= taken <= len(data) - offset:
         raise CorruptStreamError("An array of the model file runs past its end.")
-    array = np.frombuffer(data, dtype, count, offset)
+    raw = data[offset : offset + taken]
+    if "deflated" in place:
+        raw = _inflated(raw, size)
+    array = np.frombuffer(raw, dtype)
     # Any byte but 0 is true; as a numpy bool it must be 1.
     array = array.view(np.uint8) != 0 if kind == "b1" else array.astype(dtype.newbyteorder("="))
-    return array.reshape(shape)
+    return array.reshape(shape), taken
+
+
+def _inflated(raw, size):
+    # Deflate shortens a thousandfold at most, which bounds what a small file can ask for.
+    if size <= 1100 * len(raw):
+        inflate = zlib.decompressobj()
+        with contextlib.suppress(zlib.error):
+            out = inflate.decompress(raw, size + 1)
+            if len(out) == size and inflate.eof:
+                return out
+    raise CorruptStreamError("A deflated array of the model file is damaged.")
 
 
 def write(path, state):

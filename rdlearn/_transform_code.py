@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._discrete import DiscreteCodec
 from rdlearn._image_stream import ImageMixin
+from rdlearn._threads import one_blas_thread
 from rdlearn._training import best_slope, meet_target, warn
 from rdlearn._validation import explain_far
 from rdlearn.coding.latents import MAX_SYMBOL, ColumnCode, PlaneCode
@@ -41,7 +42,9 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         if arrangement is None:
             self.code_ = ColumnCode.fit(steps)
             return
-        self.code_ = PlaneCode.fit([steps], [arrangement], price, self.context == "causal")
+        # On several threads its small products would be slow, and change with their number.
+        with one_blas_thread():
+            self.code_ = PlaneCode.fit([steps], [arrangement], price, self.context == "causal")
         self.code_.price *= coarser
 
     def _in_steps(self, values):
@@ -162,7 +165,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(height, width))
         values = code.dequantize(code.decode(payload, 1))[0] * np.float32(self.step_)
-        return transform.synthesise(values + self._offsets(values), height, width)
+        pixels = transform.synthesise(values + self._offsets(values), height, width)
+        return self.distortion_.reproduction(pixels)
 
     # Both views.
 

@@ -7,7 +7,7 @@ import numpy as np
 from rdlearn._image_codec import ImageTransforms
 from rdlearn._image_stream import checked_image_shape
 from rdlearn._networks import NetworkMixin
-from rdlearn._sklearn import Interval, StrOptions, check_sample_weight, with_callbacks
+from rdlearn._sklearn import Interval, StrOptions, check_row_weight, with_callbacks
 from rdlearn._transform_code import FINE, TransformCodec
 from rdlearn.channels.uniform_noise import UniformNoiseChannel
 from rdlearn.coding.latents import MOST_COLUMNS, Arrangement, closest_partners
@@ -124,7 +124,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     colour_axes_ : ndarray of shape (n_channels, n_channels), float64
         Of a wavelet: orthonormal.
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
-        Mean and standard deviation of each feature; a wavelet's mean is that of its channel.
+        Mean and standard deviation of each feature; of images, those of its channel.
     n_components_ : int
         Columns of the code.
     image_shape_ : tuple of int, or None
@@ -132,6 +132,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         The price in force: `beta`, or what the target led to.
     distortion_ : Distortion
     distortion_per_feature_ : ndarray of shape (n_features_in_,), float64
+        Of images, the mean of its channel.
     noise_scale_ : float
         Scale of the distortion's noise model, fitted on the training residual.
     resolution_ : ndarray of shape (n_features_in_,), float64
@@ -297,8 +298,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     _pool_rows = 0
 
-    def _channel(self):
-        n_places = 1 if self.image_shape_ is None else self._patch_places()
+    def _channel(self, n_places=1):
         return UniformNoiseChannel(self.n_components_, n_places)
 
     def _channel_shape(self):
@@ -321,7 +321,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     def _row_weights(self, X):
         weight = self._weight
-        return None if weight is None else check_sample_weight(weight, X, ensure_non_negative=True)
+        return None if weight is None else check_row_weight(weight, X, "distortion_weight")
 
     def _fit_rows(self, X):
         loss, weight = self._loss(), self._row_weights(X)

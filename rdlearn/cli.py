@@ -13,12 +13,15 @@ import numpy as np
 from rdlearn import (
     EchoAutoencoder,
     PCACodec,
+    UniformNoiseCodec,
     VariationalAutoencoder,
     __version__,
     load,
 )
 from rdlearn._console import Progress, Warner, one_line, sentence
 from rdlearn._curve_command import run_curve
+from rdlearn._image_command import compress_image, decompress_image, is_image, read_folder
+from rdlearn._image_stream import MAGIC
 from rdlearn._info_command import price_of, print_facts, run_info, unit_of
 from rdlearn._tables_io import WRITABLE, check_output, read_table, write_table
 from rdlearn.coding import container
@@ -31,9 +34,15 @@ CODECS = {
     "echo": EchoAutoencoder,
     "vae": VariationalAutoencoder,
     "iaf": functools.partial(VariationalAutoencoder, flow="iaf"),
+    "uniform": functools.partial(UniformNoiseCodec, context="causal"),
+}
+# Those of the images in a folder.
+OF_IMAGES = {
+    name: functools.partial(UniformNoiseCodec, architecture=name, context="causal", data_range=255)
+    for name in ("wavelet", "conv")
 }
 # Those with real bytes, which a model file is for here.
-WITH_BYTES = ["pca"]
+WITH_BYTES = ["pca", "uniform", *OF_IMAGES]
 # What bad input or a full disk can raise; anything else is a defect and keeps its traceback.
 REFUSALS = (OSError, ValueError, ImportError, MemoryError, OverflowError)
 
@@ -120,7 +129,8 @@ def _parser():
         nargs="+",
         choices=CODECS,
         default=["pca"],
-        help="pca (default; real bytes), echo, vae or iaf (nets: the information in their code)",
+        help="pca (default) or uniform (nets), real bytes; echo, vae or iaf (nets: the information "
+        "in their code)",
     )
     curve.add_argument(
         "--beta",
@@ -150,9 +160,17 @@ def _parser():
         "Learn a codec from a table and save it.",
         "fit table.csv --model m.rdl --target-rate 20",
     )
-    fit.add_argument("data", metavar="DATA", help="csv, npy, npz (FILE.npz:array) or parquet file")
+    fit.add_argument(
+        "data",
+        metavar="DATA",
+        help="csv, npy, npz (FILE.npz:array) or parquet file, or a folder of images",
+    )
     fit.add_argument("--model", required=True, metavar="FILE", help="the model file to write")
-    fit.add_argument("--codec", choices=WITH_BYTES, default="pca")
+    fit.add_argument(
+        "--codec",
+        choices=WITH_BYTES,
+        help="tables: pca (default) or uniform (nets); images: wavelet (default) or conv (nets)",
+    )
     fit.add_argument("--beta", type=_positive, metavar="PRICE", help="price of distortion, in nats")
     target = fit.add_mutually_exclusive_group()
     target.add_argument("--target-rate", type=_positive, metavar="BITS", help="bits per sample")
@@ -177,8 +195,12 @@ def _parser():
         "decompress --model m.rdl out.rd back.csv",
     )
     for sub, source, target in (
-        (compress, "csv, npy, npz (FILE.npz:array) or parquet file", "compressed file to write"),
-        (decompress, "file that compress wrote", "csv, npy or parquet file to write"),
+        (
+            compress,
+            "csv, npy, npz (FILE.npz:array) or parquet file, or an image",
+            "compressed file to write",
+        ),
+        (decompress, "file that compress wrote", "csv, npy or parquet file, or image, to write"),
     ):
         sub.add_argument("--model", required=True, metavar="FILE", help="file that fit wrote")
         sub.add_argument("data", metavar="IN", help=source)
@@ -227,7 +249,7 @@ _seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to
 def _make_codec(name, **params):
     """A codec with those parameters that were asked for."""
     given = {key: value for key, value in params.items() if value is not None}
-    return CODECS[name]().set_params(**given)
+    return {**CODECS, **OF_IMAGES}[name]().set_params(**given)
 
 
 def _curve(args, progress):
@@ -243,20 +265,33 @@ def _fit(args, progress):
             "or --n-bits."
         )
     model = check_output(args.model, inputs=[args.data])
-    get_distortion(args.distortion)
+    if not os.path.isdir(args.data):
+        get_distortion(args.distortion)
     progress.show(f"reading {args.data}")
-    X = read_table(args.data, progress.note)
+    name, shape = args.codec, None
+    if os.path.isdir(args.data):
+        X, shape = read_folder(args.data)
+        name = name or "wavelet"
+    else:
+        X = read_table(args.data, progress.note)
+        name = name or "pca"
+    if (name in OF_IMAGES) != (shape is not None):
+        raise ValueError(
+            f"--codec {name} codes {'images' if name in OF_IMAGES else 'tables'}, and {args.data} "
+            f"is a {'table' if shape is None else 'folder of images'}; choose another codec."
+        )
     n_samples, n_features = X.shape
     progress.show(f"fitting {n_samples} rows of {n_features} features")
     codec = _make_codec(
-        args.codec,
+        name,
+        image_shape=shape,
         beta=args.beta,
         target_rate=args.target_rate,
         target_distortion=args.target_distortion,
         n_components=args.n_components,
         n_bits=args.n_bits,
         distortion=args.distortion,
-        standardize=args.standardize,
+        standardize=args.standardize or None,
         random_state=args.seed,
     )
     start = time.perf_counter()
@@ -273,7 +308,8 @@ def _fit(args, progress):
         beta=price_of(codec),
         time=f"{seconds:.2f} s",
         model=f"{args.model}, {os.path.getsize(model)} bytes",
-        next=f"rdlearn compress --model {args.model} {args.data} out.rd",
+        next=f"rdlearn compress --model {args.model} "
+        f"{args.data if shape is None else 'photo.png'} out.rd",
     )
 
 
@@ -290,6 +326,9 @@ def _load_with_bytes(path):
 def _compress(args, progress):
     codec = _load_with_bytes(args.model)
     out = check_output(args.out, inputs=[args.data, args.model])
+    if is_image(args.data):
+        compress_image(codec, args, out)
+        return
     progress.show(f"reading {args.data}")
     X = _match_columns(codec, read_table(args.data, progress.note), args.data)
     progress.show(f"compressing {len(X)} rows")
@@ -329,8 +368,14 @@ def _float_of(kind):
 
 def _decompress(args, progress):
     codec = _load_with_bytes(args.model)
+    if is_image(args.out):
+        decompress_image(codec, args)
+        return
     out = check_output(args.out, WRITABLE, inputs=[args.data, args.model])
     with open(args.data, "rb") as stream:
+        if stream.read(len(MAGIC)) == MAGIC:
+            raise ValueError(f"{args.data} holds an image; name a png file to write it to.")
+        stream.seek(0)
         n_rows = container.read_header(stream).n_rows
 
     def frames():

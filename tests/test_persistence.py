@@ -229,9 +229,41 @@ def test_damage_is_named():
     with pytest.raises(CorruptStreamError, match="not an rdlearn model file"):
         unpack(b"\x80\x04pickle" + bytes(50))
     later = bytearray(pack({}))
-    later[4] = 2
-    with pytest.raises(CorruptStreamError, match="format version 2"):
+    later[4] = 3
+    with pytest.raises(CorruptStreamError, match="format version 3"):
         unpack(bytes(later))
+
+
+def test_large_arrays_that_repeat_their_values_are_deflated():
+    state = {"a": np.tile([1.5, -2.0, 7.0], 10_000), "b": np.arange(3)}
+    blob = pack(state)
+    assert blob[4] == 2 and len(blob) < 5_000
+    back = unpack(blob)
+    np.testing.assert_array_equal(back["a"], state["a"])
+    np.testing.assert_array_equal(back["b"], state["b"])
+    # What does not shrink stays in the first format, which older versions read.
+    noise = np.random.default_rng(0).normal(size=30_000)
+    assert pack({"a": noise})[4] == 1 and pack({"a": np.zeros(100)})[4] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"deflated":', '"deflated":-'),
+        ('"deflated":', '"deflated":9'),
+        ('"shape":[30000]', '"shape":[30001]'),
+        ('"shape":[30000]', '"shape":[29999]'),
+        ('"shape":[30000]', '"shape":[99999999]'),
+    ],
+)
+def test_damaged_deflated_arrays_are_refused(change):
+    blob = pack({"a": np.tile([1.5, -2.0, 7.0], 10_000)})
+    size = struct.unpack_from("<Q", blob, 20)[0]
+    text, arrays = blob[28 : 28 + size].decode(), blob[28 + size :]
+    text = text.replace(*change).encode()
+    body = struct.pack("<Q", len(text)) + text + arrays
+    with pytest.raises(CorruptStreamError):
+        unpack(blob[:8] + struct.pack("<IQ", zlib.crc32(body), len(body)) + body)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ ROOMS = [
     "_tables_io",
     "_curve_command",
     "_info_command",
+    "_image_command",
     "cli",
     "__main__",
 ]

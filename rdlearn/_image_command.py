@@ -1,0 +1,124 @@
+"""Image files on the command line, with complaints that name the file and the remedy."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rdlearn._info_command import print_facts
+from rdlearn._tables_io import check_output, write_bytes
+from rdlearn.metrics import psnr
+
+__all__ = ["compress_image", "decompress_image", "is_image", "read_folder"]
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".jp2")
+# Lossless ones: what a decoded image may be written to.
+LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
+
+
+def is_image(path):
+    """Whether a name ends as those of image files do."""
+    return os.path.splitext(path)[1].lower() in IMAGES
+
+
+def _read_image(path):
+    """A grey (height, width) or colour (height, width, 3) image of a file, uint8."""
+    image_module = _pillow()
+    try:
+        with image_module.open(path) as image:
+            mode = image.mode
+            if mode in ("1", "P"):
+                image, mode = image.convert("RGB"), "RGB"
+            pixels = np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise ValueError(f"{path} cannot be read as an image: {error}") from None
+    if mode not in ("L", "RGB"):
+        remedy = "drop its alpha channel" if mode in ("RGBA", "LA") else "save it with 8 bits"
+        raise ValueError(
+            f"{path} has the pixel format {mode}; {remedy}, as grey or RGB, and try again."
+        )
+    return pixels
+
+
+def read_folder(path):
+    """The images of a folder as rows, all turned to landscape and cut to the smallest.
+
+    Returns
+    -------
+    X : ndarray of shape (n_images, n_values), float32
+    image_shape : (int, int, int)
+    """
+    names = sorted(str(file) for file in Path(path).iterdir() if is_image(str(file)))
+    if len(names) < 2:
+        raise ValueError(
+            f"The folder {path} holds {len(names)} images ({', '.join(IMAGES)}); a codec learns "
+            "from two or more."
+        )
+    images = [_read_image(name) for name in names]
+    colours = {image.ndim for image in images}
+    if len(colours) > 1:
+        raise ValueError(
+            f"The folder {path} holds grey and colour images; keep one kind, or convert the others."
+        )
+    images = [
+        image if image.shape[0] <= image.shape[1] else image.swapaxes(0, 1) for image in images
+    ]
+    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
+    rows = np.stack([image[:height, :width].ravel() for image in images]).astype(np.float32)
+    return rows, (height, width, rows.shape[1] // (height * width))
+
+
+def _write_image(path, pixels):
+    """Write an image whole or not at all, in the format its name says."""
+    file = io.BytesIO()
+    kind = {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".png": "PNG"}
+    _pillow().fromarray(pixels).save(file, kind[os.path.splitext(path)[1].lower()])
+    write_bytes(path, file.getvalue())
+
+
+def compress_image(codec, args, out):
+    """Encode an image file, say what it took."""
+    if not hasattr(codec, "encode_image"):
+        raise ValueError(
+            f"{args.model} holds {type(codec).__name__}, which codes tables and no images; fit a "
+            "codec to a folder of images."
+        )
+    image = _read_image(args.data)
+    start = time.perf_counter()
+    data = codec.encode_image(image)
+    seconds = time.perf_counter() - start
+    write_bytes(out, data)
+    height, width = image.shape[:2]
+    print_facts(
+        read=f"{args.data}, {os.path.getsize(args.data)} bytes, {width} x {height} pixels",
+        written=f"{args.out}, {len(data)} bytes, {8 * len(data) / (height * width):.4g} bits per "
+        "pixel",
+        quality=f"{psnr(image, codec.decode_image(data), data_range=255):.2f} dB PSNR",
+        time=f"{seconds:.2f} s",
+    )
+
+
+def decompress_image(codec, args):
+    """Decode an image into a file."""
+    if not hasattr(codec, "decode_image"):
+        raise ValueError(f"{args.model} holds {type(codec).__name__}, which codes no images.")
+    out = check_output(args.out, LOSSLESS, inputs=[args.data, args.model])
+    with open(args.data, "rb") as file:
+        image = codec.decode_image(file.read())
+    _write_image(out, image)
+    print_facts(
+        written=f"{args.out}, {os.path.getsize(out)} bytes, {image.shape[1]} x {image.shape[0]} "
+        f"pixels, {'grey' if image.ndim == 2 else 'colour'}"
+    )
+
+
+def _pillow():
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("Image files need Pillow: pip install pillow.") from None
+    return Image
