@@ -51,8 +51,9 @@ def main():
         for setting in settings
         for number, image in enumerate(images)
     ]
-    for name, models in fitted(args).items():
-        for setting, model in models:
+    models = fitted(args)
+    for name, pairs in models.items():
+        for setting, model in pairs:
             for number, image in enumerate(images):
                 point = {"codec": name, "setting": setting, "image": number}
                 points.append(point | measure(model, setting, image))
@@ -63,6 +64,7 @@ def main():
     note = f"{len(images)} Kodak images, bytes of whole files"
     report("images", summary(points), args, note)
     plot(points, args.out / f"images{suffix}.png")
+    sheet(images[-1], models, args.out / f"images_sheet{suffix}.png")
 
 
 def fitted(args):
@@ -220,7 +222,7 @@ def percent(curve, reference, quality="psnr_db"):
 
 def averages(points):
     """Mean rate and quality of each setting, of JPEG 2000 at equal slope for all images."""
-    mean = ["bits_per_pixel", "psnr_db"]
+    mean = ["bits_per_pixel", "psnr_db", "ms_ssim"]
     if points.codec.iloc[0] != "JPEG 2000":
         return points.groupby("setting")[mean].mean()
     loss = 10 ** (-points.psnr_db / 10)
@@ -245,17 +247,49 @@ def plot(points, path):
 
     figure, panels = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
     for name, own in points.groupby("codec", sort=False):
-        mean = own.groupby("setting")[["bits_per_pixel", "psnr_db", "ms_ssim"]].mean()
-        mean = mean[mean.bits_per_pixel < 1.6].sort_values("bits_per_pixel")
+        mean = averages(own).sort_values("bits_per_pixel")
+        mean = mean[mean.bits_per_pixel < 1.6]
         panels[0].plot(mean.bits_per_pixel, mean.psnr_db, "o-", markersize=3, label=name)
         in_db = -10 * np.log10(1 - mean.ms_ssim)
         panels[1].plot(mean.bits_per_pixel, in_db, "o-", markersize=3, label=name)
     for axes, label in zip(panels, ("PSNR (dB)", "MS-SSIM, -10 log10(1 - s) (dB)"), strict=True):
         axes.set(xlabel="bits per pixel", ylabel=label)
         axes.grid(alpha=0.3)
-    panels[0].set_title("Kodak, means at one setting for all images")
+    figure.suptitle("Kodak, means at one setting (JPEG 2000: one slope) for all images")
     panels[1].legend(fontsize="small")
     figure.savefig(path, dpi=100)
+
+
+def sheet(image, models, path):
+    """A part of an image at about SHOWN bits per pixel, in every codec that gets there."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    coders = {"JPEG": QUALITIES, "WebP": range(0, 30, 2), "JPEG 2000": [SHOWN]}
+    pictures = [("original", image, 24.0)]
+    for name, settings in coders.items():
+        tried = [encode(name, setting, image) for setting in settings]
+        data = min(tried, key=lambda data: abs(8 * len(data) / image[..., 0].size - SHOWN))
+        pictures.append((name, decode(name, data), 8 * len(data) / image[..., 0].size))
+    for name, pairs in models.items():
+        if "none" not in name:
+            tried = [(model, model.encode_image(image)) for _, model in pairs]
+            model, data = min(
+                tried, key=lambda pair: abs(8 * len(pair[1]) / image[..., 0].size - SHOWN)
+            )
+            pictures.append((name, model.decode_image(data), 8 * len(data) / image[..., 0].size))
+    figure, panels = pyplot.subplots(
+        2, -(-len(pictures) // 2), figsize=(4 * -(-len(pictures) // 2), 6), layout="constrained"
+    )
+    for axes in panels.ravel():
+        axes.axis("off")
+    for axes, (name, picture, rate) in zip(panels.ravel(), pictures, strict=False):
+        axes.imshow(picture[120:400, 200:600])
+        quality = "" if name == "original" else f", {psnr(image, picture, data_range=255):.1f} dB"
+        axes.set_title(f"{name}, {rate:.3f} bit per pixel{quality}", fontsize=9)
+    figure.savefig(path, dpi=90)
 
 
 if __name__ == "__main__":

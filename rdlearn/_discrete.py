@@ -262,7 +262,9 @@ class DiscreteCodec(BaseCodec):
                 f"({self.fingerprint.hex()}); load the model it was compressed with."
             )
         symbols = header.chunk_rows * self._tables.n_columns
-        if header.n_features != self.n_features_in_ or symbols > container.MAX_CHUNK:
+        # A single row may hold more symbols: images do.
+        large = header.chunk_rows > 1 and symbols > container.MAX_CHUNK
+        if header.n_features != self.n_features_in_ or large:
             raise CorruptStreamError("The stream's header does not fit the model's shape.")
         # Every chunk takes bytes, so the declared rows are bounded by the bytes that are there.
         position = file.tell()

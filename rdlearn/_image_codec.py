@@ -6,6 +6,8 @@ import numpy as np
 from numba import get_num_threads
 
 from rdlearn._image_nets import ImageNets, image_objective, padded, patches, total_stride
+from rdlearn._image_stream import checked_image_shape
+from rdlearn._minibatch import PRICE_WARM_UP
 from rdlearn._moments import smallest_gaps
 from rdlearn._perceptual import on_patches
 from rdlearn._threads import one_blas_thread
@@ -19,6 +21,8 @@ __all__ = ["FIT_VALUES", "ImageTransforms"]
 
 # Coefficients that tables are learned from.
 FIT_VALUES = 1 << 25
+# Part of the steps of patches over which the price of the rate rises.
+PATCH_WARM_UP = 0.2
 # Pixels whose values tell how finely a channel is resolved.
 GAP_PIXELS = 1 << 20
 
@@ -29,22 +33,25 @@ class ImageTransforms:
     def _learn_units(self, X):
         super()._learn_units(X)
         if self.image_shape_ is not None:
-            pixels = X.reshape(-1, self.image_shape_[2])
-            self.mean_ = np.resize(pixels.mean(axis=0, dtype=np.float64), X.shape[1])
+            pixels, n_places = X.reshape(-1, self.image_shape_[2]), math.prod(self.image_shape_[:2])
+            self.mean_ = np.tile(pixels.mean(axis=0, dtype=np.float64), n_places)
             deviation = pixels.std(axis=0, dtype=np.float64)
-            self.scale_ = np.resize(np.where(deviation > 0, deviation, 1.0), X.shape[1])
+            self.scale_ = np.tile(np.where(deviation > 0, deviation, 1.0), n_places)
 
     def _learn_resolution(self, X):
         if self.image_shape_ is None or self.resolution is not None:
             return super()._learn_resolution(X)
         pixels = X.reshape(-1, self.image_shape_[2])
-        return np.resize(smallest_gaps(pixels[:: -(-len(pixels) // GAP_PIXELS)]), X.shape[1])
+        return np.tile(
+            smallest_gaps(pixels[:: -(-len(pixels) // GAP_PIXELS)]),
+            math.prod(self.image_shape_[:2]),
+        )
 
     def _describe_residual(self, X, **inputs):
         super()._describe_residual(X, **inputs)
         if self.image_shape_ is not None:
             shares = self.distortion_per_feature_.reshape(-1, self.image_shape_[2])
-            self.distortion_per_feature_ = np.resize(shares.mean(axis=0), X.shape[1])
+            self.distortion_per_feature_ = np.tile(shares.mean(axis=0), len(shares))
 
     def _fit_bands(self, X):
         n_channels = self.image_shape_[2]
@@ -71,7 +78,7 @@ class ImageTransforms:
         images = X.reshape(-1, *self.image_shape_)
         share = np.prod(size) * n_channels / X.shape[1]
         distortion, factor = on_patches(self.distortion_, (*size, n_channels), share)
-        center = np.resize(self.mean_, int(np.prod(size)) * n_channels)
+        center = np.tile(self.mean_[:n_channels], math.prod(size))
         loss = make_loss(distortion, center, self.spread_)
         if factor != 1 or weight is not None:
             weight = factor * (np.ones(len(X)) if weight is None else weight)
@@ -94,6 +101,11 @@ class ImageTransforms:
     @property
     def _stride(self):
         return total_stride(self.hidden_sizes_)
+
+    @property
+    def _price_warm_up(self):
+        # Codes of images do not collapse, and what they cost takes long to learn.
+        return PATCH_WARM_UP if self.architecture_ == "conv" else PRICE_WARM_UP
 
     def _patch_size(self):
         return tuple(min(self.patch_size, side) for side in self.image_shape_[:2])
@@ -140,3 +152,14 @@ class ImageTransforms:
         seen = np.abs(np.rint(steps.reshape(-1, self.n_components_)))
         partners = closest_partners(seen, MOST_CHANNELS)
         return Arrangement("grid", (*places, self.n_components_), 0, partners), 0.0
+
+    def _images_fit(self):
+        """Whether a loaded model's images, planes and colours are of one shape."""
+        shape = checked_image_shape(self.image_shape_, self.n_features_in_)
+        planes = self.code_.arrangement
+        if self.architecture_ == "conv":
+            places = self._image_transform().places(*shape[:2])
+            return (planes.kind, planes.shape) == ("grid", (*places, self.n_components_))
+        axes, known = self.colour_axes_, (planes.kind, planes.shape, planes.levels)
+        square = axes.shape == (shape[2], shape[2]) and known == ("bands", shape, LEVELS)
+        return square and np.allclose(axes @ axes.T, np.eye(len(axes)))

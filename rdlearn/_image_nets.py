@@ -58,7 +58,9 @@ class ImageObjective(Objective):
         self._pool = ThreadPoolExecutor(n_threads)
         self._works = [Workspace() for _ in range(n_threads)]
         self._usual = None
-        self._grads = [np.empty(self.n_parameters, dtype=np.float32) for _ in self._works]
+        # Coding needs none, and a damaged model file may ask for any number.
+        size = 0 if loss is None else self.n_parameters
+        self._grads = [np.empty(size, dtype=np.float32) for _ in self._works]
 
     def _initial_bias(self):
         rows = self.loss.initial_bias().reshape(self.size[0] * self.size[1], -1)
@@ -70,7 +72,7 @@ class ImageObjective(Objective):
 
         def run(work, rows):
             rows = slice(rows[0], rows[-1] + 1)
-            return self._forward(views, x[rows], target[rows], draw[rows], work, loss_weight)
+            return self._forward(views, x[rows], target[rows], draw[rows], state, work, loss_weight)
 
         done = list(self._pool.map(run, self._works[: len(parts)], parts))
         rate, loss = (np.concatenate([part[k] for part in done]) for k in (0, 1))
@@ -90,7 +92,8 @@ class ImageObjective(Objective):
         return rate.copy(), loss.copy(), (encoder_cache, channel_cache, decoder_cache, grad)
 
     def keep(self, code, cache, state):
-        return None
+        """What the channel passes on to the next batch."""
+        return self.channel.keep(code, cache, state)
 
     def backward(self, views, grads, cache, rate_weight, work):
         """Fill `grads` with those of rate_weight * sum(rate) + loss_weight * sum(loss)."""
@@ -168,7 +171,7 @@ class ImageNets:
         with one_blas_thread():
             out = self.objective.decode(self.views, code, None, self._work)
         inside = out[:, :height, :width].reshape(1, -1)
-        loss = make_loss(self.distortion, np.resize(self.mean, inside.size), self.spread)
+        loss = make_loss(self.distortion, np.tile(self.mean, height * width), self.spread)
         return loss.decode(inside, inside.dtype).reshape(height, width, -1)
 
 

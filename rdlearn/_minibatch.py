@@ -11,14 +11,14 @@ from rdlearn.information import nats_to_bits
 from rdlearn.nets.adam import Adam
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["Batches", "Schedule", "minimize"]
+__all__ = ["PRICE_WARM_UP", "Batches", "Schedule", "minimize"]
 
 # Steps over which the learning rate rises, but at most a tenth of them all.
 WARM_UP_STEPS = 200
 # The learning rate that the cosine ends at, as a part of the first.
 LAST_RATE = 0.02
-# Part of the steps over which the price of the rate rises from nothing: codes that cost
-# from the start collapse before the decoder has learned to use them.
+# Part of the steps over which the price of the rate rises from nothing, unless the codec says:
+# codes that cost from the start collapse before the decoder has learned to use them.
 PRICE_WARM_UP = 0.5
 # Control of beta towards a target: when it starts, how far log beta can go in all and in a step,
 # the memories of the values it sees, and how many steps it looks ahead.
@@ -80,6 +80,8 @@ class Schedule:
         At most one; beta is led towards it, rate in nats.
     warm : bool
         Whether the parameters come from a fit before.
+    price_warm_up : float
+        Part of the steps over which the price of the rate rises.
     interrupted : bool
         Whether a KeyboardInterrupt ended the walk.
     """
@@ -94,6 +96,7 @@ class Schedule:
     target_rate: float | None = None
     target_loss: float | None = None
     warm: bool = False
+    price_warm_up: float = PRICE_WARM_UP
     interrupted: bool = False
     history: dict = field(
         default_factory=lambda: {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
@@ -123,7 +126,7 @@ class _Control:
     def price(self, done):
         """Price of the rate: in a fresh fit to a beta, rises to 1 over the first part of it."""
         fresh = self.target is None and not self.schedule.warm
-        return min(1.0, done / PRICE_WARM_UP) if fresh else 1.0
+        return min(1.0, done / self.schedule.price_warm_up) if fresh else 1.0
 
     def update(self, rate, loss, done, pace):
         """Look at a step's means; `pace` is the learning rate as a part of the largest."""
@@ -141,7 +144,7 @@ class _Control:
         trend = (self.fast - self.slow) / (1 / SLOW - 1 / FAST)
         goal = math.log(AIM * self.target)
         if self.by_rate:
-            goal += math.log(FINER) * max(0.0, 1 - done / PRICE_WARM_UP)
+            goal += math.log(FINER) * max(0.0, 1 - done / self.schedule.price_warm_up)
         miss = goal - (self.fast + AHEAD * trend)
         move = self.gain * pace * max(-1.0, min(1.0, miss)) * (1 if self.by_rate else -1)
         first = self.schedule.beta
@@ -193,7 +196,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     try:
         for epoch in range(1, schedule.max_iter + 1):
             rows = rng.permutation(n) if schedule.shuffle else np.arange(n)
-            settled = step >= PRICE_WARM_UP * n_steps
+            settled = step >= schedule.price_warm_up * n_steps
             state = objective.channel.start(np.float32, state, settled)
             sums = np.zeros(3)
             for part in _parts(rows, size, smallest):
@@ -231,7 +234,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                 # Both at the price of today, which a target moves.
                 value, least = (rate + control.beta * loss for rate, loss in (means, best))
                 schedule.history.setdefault("validation_objective", []).append(float(value))
-                if step >= PRICE_WARM_UP * n_steps:
+                if step >= schedule.price_warm_up * n_steps:
                     waited = 0 if value < least - schedule.tol else waited + 1
                     if value < least:
                         best, best_params = means, current.copy()

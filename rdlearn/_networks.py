@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._console import Progress
-from rdlearn._minibatch import Batches, Schedule, minimize
+from rdlearn._minibatch import PRICE_WARM_UP, Batches, Schedule, minimize
 from rdlearn._objective import Objective, dense_net, hidden_sizes
 from rdlearn._side_information import SideInformationMixin
 from rdlearn._sklearn import CallbackSupportMixin, EpochCallbacks, Interval, StrOptions
@@ -195,6 +195,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             max_iter=self.max_iter,
             shuffle=self.shuffle,
             warm=again,
+            price_warm_up=self._price_warm_up,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             **targets,
@@ -253,6 +254,8 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
 
     # Rows of training that the noise of new rows is made of.
     _pool_rows = 2000
+    # Part of the steps over which the price of the rate rises.
+    _price_warm_up = PRICE_WARM_UP
 
     def _split(self, batches, rng):
         """Training rows, and validation rows where early stopping wants them."""

@@ -21,10 +21,19 @@ __all__ = [
     "EpochCallbacks",
     "Interval",
     "StrOptions",
+    "check_row_weight",
     "check_sample_weight",
     "fit_context",
     "with_callbacks",
 ]
+
+
+def check_row_weight(weight, X, name):
+    """Weights of the rows of X, at least 0, or a ValueError that calls them by their name."""
+    try:
+        return check_sample_weight(weight, X, ensure_non_negative=True)
+    except ValueError as error:
+        raise ValueError(str(error).replace("sample_weight", name)) from None
 
 
 class EpochCallbacks:

@@ -128,18 +128,20 @@ class TransformCodec(ImageMixin, DiscreteCodec):
 
     def _dequantize(self, symbols, dtype):
         values = self.code_.dequantize(symbols) * np.float32(self.step_)
-        return (values + self._offsets(values)).astype(dtype)
+        return self._moved(values, 1).astype(dtype)
 
     @property
     def _tables(self):
         return self.code_
 
     def _decoder_state(self):
+        # Of images, whose features are many, one place says all.
+        first = slice(None) if self.image_shape_ is None else slice(self.image_shape_[2])
         return {
             "step": self.step_,
             "offset": self.offset_,
-            "mean": self.mean_,
-            "units": self._units(),
+            "mean": self.mean_[first],
+            "units": self._units()[first],
             "code": self.code_.to_state(),
             "distortion": self.distortion_.name,
             "constants": self.distortion_.constants(),
@@ -149,9 +151,10 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _n_features_out(self):
         return self.code_.n_columns
 
-    def _offsets(self, values):
-        """Offsets of values (..., n_symbols): those of the channels, place after place."""
-        return np.resize(self.offset_, values.shape[-1])
+    def _moved(self, values, sign):
+        """Values (..., n_symbols) plus or minus the offsets of the channels, place after place."""
+        places = values.reshape(*values.shape[:-1], -1, len(self.offset_))
+        return (places + np.float32(sign) * self.offset_).reshape(values.shape)
 
     # Images.
 
@@ -159,13 +162,19 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(*pixels.shape[:2]))
         values = transform.analyse(pixels)
-        return code.encode(code.quantize(self._in_steps(values - self._offsets(values))[None]))
+        steps = self._in_steps(self._moved(values, -1))[None]
+        if not (np.abs(steps) < MAX_SYMBOL).all():
+            raise ValueError(
+                "The image lies too many steps outside the training data to be coded; fit on "
+                "images of its kind, with data_range as their largest possible value."
+            )
+        return code.encode(code.quantize(steps))
 
     def _decode_pixels(self, payload, height, width):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(height, width))
         values = code.dequantize(code.decode(payload, 1))[0] * np.float32(self.step_)
-        pixels = transform.synthesise(values + self._offsets(values), height, width)
+        pixels = transform.synthesise(self._moved(values, 1), height, width)
         return self.distortion_.reproduction(pixels)
 
     # Both views.
@@ -231,6 +240,9 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         if not (type(self.step_) is float and 1e-30 < self.step_ < 1e30):
             raise CorruptStreamError("The model's step is impossible.")
         n = 1 if self.architecture_ == "wavelet" else self.n_components_
-        for array, size in ((self.offset_, n), (self.mean_, d), (self.resolution_, d)):
+        arrays = (self.offset_, n), (self.mean_, d), (self.scale_, d), (self.resolution_, d)
+        for array, size in arrays:
             if array.shape != (size,) or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's arrays do not fit together.")
+        if not (np.all(self.scale_ > 0) and 0 < self.spread_ < np.inf):
+            raise CorruptStreamError("The model's units are impossible.")

@@ -334,7 +334,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     def _freeze(self, X, few):
         """Offsets, step and tables of trained nets."""
         self.offset_ = np.zeros(self.n_components_, dtype=np.float32)
-        self.offset_ = np.median(self._values(few).reshape(-1, self.n_components_), axis=0)
+        values = self._values(few).reshape(-1, self.n_components_)
+        self.offset_ = np.median(values, axis=0)
         self._design(X, few, FINE, (FINE / TURN**2, FINE * TURN**2), direct=True)
 
     def _batch_size(self, n):
@@ -368,7 +369,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     def _values(self, X):
         values = self._encode(X)[2] if self.image_shape_ is None else self._analysed(X)
-        return values - self._offsets(values)
+        return self._moved(values, -1)
 
     def _decode(self, Z):
         if self.architecture_ == "dense":
@@ -386,11 +387,10 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     def _check_state(self):
         if self.architecture_ == "wavelet":
             TransformCodec._check_state(self)
-            axes = self.colour_axes_
-            square = axes.shape == (self.image_shape_[2],) * 2
-            if not square or not np.allclose(axes @ axes.T, np.eye(len(axes))):
-                raise CorruptStreamError("The model's colour axes are impossible.")
         elif self.architecture_ in ("dense", "conv"):
             super()._check_state()
         else:
             raise CorruptStreamError(f"The model has an unknown transform, {self.architecture_!r}.")
+        dense = self.image_shape_ is None and self.code_.n_columns == self.n_components_
+        if not (dense if self.architecture_ == "dense" else self._images_fit()):
+            raise CorruptStreamError("The model's shapes, tables and axes do not fit together.")

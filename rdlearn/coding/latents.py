@@ -9,7 +9,7 @@ from rdlearn.coding.contexts import LEAST_BITS, ContextCoder
 from rdlearn.coding.integers import stored
 from rdlearn.coding.tables import IntegerTables
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.kernels.contexts import CAP
+from rdlearn.kernels import contexts as kernels
 
 __all__ = ["Arrangement", "ColumnCode", "PlaneCode", "closest_partners"]
 
@@ -84,7 +84,7 @@ class Arrangement:
 
 def closest_partners(magnitudes, most):
     """For each column of magnitudes (n, c), the earlier ones that go with it, as tuples."""
-    x = np.minimum(magnitudes, CAP).astype(np.float64)
+    x = np.minimum(magnitudes, kernels.CAP).astype(np.float64)
     x -= x.mean(axis=0)
     norm = np.sqrt((x**2).sum(axis=0))
     likeness = x.T @ x / np.maximum(np.outer(norm, norm), 1e-12)
@@ -168,12 +168,8 @@ class PlaneCode:
         """Values (n_rows, n_symbols), float32, that the decoder sees."""
         layout = self.arrangement.layout(len(symbols))
         images = self.arrangement.images(symbols)
-        out = images.astype(np.float32)
-        for p in range(layout.n_smooth, len(layout.planes)):
-            where, _ = layout.symbols_of(p)
-            part = images[:, where]
-            shift = self.shift[layout.planes[p, 7]]
-            out[:, where] += np.sign(part) * shift[np.minimum(np.abs(part), N_POINTS - 1)]
+        out = np.empty(images.shape, dtype=np.float32)
+        kernels.reconstruct(images, layout.planes, layout.n_smooth, self.shift, out)
         return self.arrangement.rows(out, len(symbols))
 
     def code_length(self, symbols):

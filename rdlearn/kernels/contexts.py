@@ -35,6 +35,7 @@ __all__ = [
     "difference",
     "encode",
     "gather",
+    "reconstruct",
 ]
 
 CAP = 15
@@ -313,6 +314,27 @@ def decode(state, words, planes, taps, weights, own, prob, negative, mag, symbol
                     out[n] = q
                     n += 1
     return OK if at == words.size and x == STATE_LOW else LEFT_OVER
+
+
+@njit(**JIT)
+def reconstruct(symbols, planes, n_smooth, shift, out):
+    """Values of symbols (n_images, n_symbols), as out of that shape, float32.
+
+    shift (n_groups, m) float32: what is added to magnitudes 0, 1, ..., m - 1 and more, but in the
+    first `n_smooth` planes.
+    """
+    most = shift.shape[1] - 1
+    for image in range(len(symbols)):
+        for p in range(len(planes)):
+            height, width, n = planes[p, 2:5]
+            group, flat = planes[p, 7], p < n_smooth
+            for place in range(n, n + height * width):
+                q = symbols[image, place]
+                value = np.float32(q)
+                if q != 0 and not flat:
+                    add = shift[group, min(abs(q), most)]
+                    value += add if q > 0 else -add
+                out[image, place] = value
 
 
 @njit(inline="always")
