@@ -72,7 +72,7 @@ class ImageObjective(Objective):
 
         def run(work, rows):
             rows = slice(rows[0], rows[-1] + 1)
-            return self._forward(views, x[rows], target[rows], draw[rows], state, work, loss_weight)
+            return self._forward(views, x[rows], target[rows], draw[rows], work, loss_weight)
 
         done = list(self._pool.map(run, self._works[: len(parts)], parts))
         rate, loss = (np.concatenate([part[k] for part in done]) for k in (0, 1))

@@ -188,9 +188,9 @@ def memory_allowed(codec, data):
         return limit
     n_rows, _, chunk_rows, _ = struct.unpack_from("<QIIB", data, 34)
     chunk_rows = max(1, min(chunk_rows, n_rows, 1 << 20))
-    if -(-n_rows // chunk_rows) * 40 > len(data):
+    if -(-n_rows // chunk_rows) * (8 + codec._tables.least_payload) > len(data):
         return limit
-    widths = codec.n_features_in_, codec.n_components_, codec.quantizers_.active.size
+    widths = codec.n_features_in_, codec.n_components_, codec._tables.n_columns
     return limit + 16 * (n_rows * widths[0] + chunk_rows * sum(widths))
 
 
@@ -319,7 +319,7 @@ def hostile_model(rng, blob):
     if rng.integers(0, 4) == 0:
         return with_checksum(blob[:20] + mutate(rng, blob[20:]))
     state = _persistence.unpack(blob)
-    if rng.integers(0, 4) == 0:
+    if rng.integers(0, 4) == 0 and "quantizers_" in state["fitted"]:
         changed_tables(rng, state["fitted"]["quantizers_"]["__quantizers__"])
         return _persistence.pack(state)
     for _ in range(rng.integers(1, 3)):

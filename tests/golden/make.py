@@ -1,14 +1,15 @@
 """Write the golden models and streams: run by hand when the formats change on purpose.
 
-`python tests/golden/make.py` replaces every file beside it. The test decodes them; a change that
-makes it fail also makes users' stored streams unreadable.
+`python tests/golden/make.py` replaces every file beside it, or those of the names given. The test
+decodes them; a change that makes it fail also makes users' stored streams unreadable.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from rdlearn import PCACodec
+from rdlearn import PCACodec, UniformNoiseCodec
 from rdlearn.coding import container
 
 HERE = Path(__file__).parent
@@ -31,6 +32,27 @@ def cases():
     yield "n_bits", fixed, binary, binary[:33], 16
 
 
+def transform_cases():
+    """Yield (name, codec, training table, rows or None, rows a chunk, images by name)."""
+    rng = np.random.default_rng(20170424)
+    train = rng.laplace(size=(900, 3)) @ rng.normal(size=(3, 4)) + [5.0, 0.0, -3.0, 100.0]
+    rows = train[:45].copy()
+    # Symbols beyond all that training saw.
+    rows[::9] *= 30
+    dense = UniformNoiseCodec(3, beta=20, context="causal", hidden_layer_sizes=(6,), max_iter=15)
+    yield "dense_causal", dense.set_params(random_state=0), train, rows, 20, {}
+    i, j = np.ogrid[:31, :20]
+    waves = [np.sin(i / a + c) * np.cos(j / b) for a, b, c in ((3, 5, 0), (7, 2, 1), (4, 4, 2))]
+    image = np.clip(128 + 60 * np.dstack(waves) + rng.normal(0, 8, (31, 20, 3)), 0, 255)
+    image = image.astype(np.uint8)
+    tiles = np.stack([image[a : a + 6, b : b + 8] for a in range(25) for b in range(12)])
+    wavelet = UniformNoiseCodec(
+        architecture="wavelet", beta=0.1, image_shape=(6, 8, 3), context="causal"
+    )
+    images = {"colour": image, "grey": image[:9, :5, 0], "pixel": image[:1, :1]}
+    yield "wavelet", wavelet, tiles.reshape(300, -1).astype(np.float32), None, None, images
+
+
 def symbols_of(codec, path):
     """All symbols of a stream, (n_symbols, n_rows)."""
     with open(path, "rb") as file:
@@ -40,15 +62,31 @@ def symbols_of(codec, path):
     return np.concatenate(parts, axis=1)
 
 
-def main():
+def main(names):
     for name, codec, train, rows, chunk_rows in cases():
+        if names and name not in names:
+            continue
         codec.fit(train).save(HERE / f"{name}.model")
         stream = HERE / f"{name}.stream"
         codec.compress_to(rows, stream, chunk_rows=chunk_rows)
         symbols = symbols_of(codec, stream)
         decoded = codec.decompress(stream.read_bytes())
         np.savez_compressed(HERE / f"{name}.npz", symbols=symbols, decoded=decoded)
+    for name, codec, train, rows, chunk_rows, images in transform_cases():
+        if names and name not in names:
+            continue
+        codec.fit(train).save(HERE / f"{name}.model")
+        arrays = {}
+        if rows is not None:
+            stream = codec.compress(rows, chunk_rows=chunk_rows)
+            (HERE / f"{name}.stream").write_bytes(stream)
+            arrays = {"symbols": codec._quantize(rows), "decoded": codec.decompress(stream)}
+        for kind, image in images.items():
+            data = codec.encode_image(image)
+            (HERE / f"{name}_{kind}.image").write_bytes(data)
+            arrays[kind] = codec.decode_image(data)
+        np.savez_compressed(HERE / f"{name}.npz", **arrays)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
