@@ -265,8 +265,10 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         images = self.architecture != "dense"
         self.image_shape_ = checked_image_shape(self.image_shape, X.shape[1]) if images else None
         self._check_architecture()
-        if not (self.warm_start and getattr(self, "architecture_", None) == self.architecture):
-            vars(self).pop("params_", None)
+        if getattr(self, "architecture_", self.architecture) != self.architecture:
+            # Nothing of another transform is left beside this one.
+            for name in ("params_", "hidden_sizes_", "activation_", "colour_axes_"):
+                vars(self).pop(name, None)
         self.architecture_ = self.architecture
         self._learn_units(X)
         self._callbacks.begin(X=X)

@@ -21,7 +21,7 @@ from rdlearn.exceptions import CorruptStreamError
 __all__ = ["traced"]
 
 # Of each of two codecs of tables, and of images, which take longer.
-N_STREAMS, N_MODELS = (300, 100), (300, 150)
+N_STREAMS, N_MODELS = (300, 100), (150, 80)
 SHAPE = (5, 8, 3)
 NET = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
 IMAGES = {"image_shape": SHAPE, "patch_size": 16, "context": "causal"}

@@ -196,7 +196,7 @@ def test_streams_of_other_models_and_versions():
             codec.decode_image(not_bytes)
 
 
-PLAIN = settings(deadline=None, derandomize=True, max_examples=300, database=None)
+PLAIN = settings(deadline=None, derandomize=True, max_examples=120, database=None)
 
 
 def outcome(codec, blob):
