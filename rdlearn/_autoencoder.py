@@ -11,8 +11,6 @@ from rdlearn._sklearn import StrOptions, with_callbacks
 from rdlearn._training import warn
 from rdlearn.base import BaseCodec
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.information import bits_to_nats
-from rdlearn.nets.losses import make_loss
 
 __all__ = ["Autoencoder"]
 
@@ -100,26 +98,12 @@ class Autoencoder(NetworkMixin, BaseCodec):
 
         data = {} if side is None else {"metadata": {"side_information": side_information}}
         self._callbacks.begin(X=X, **data)
-        goals = {}
-        if self.target_rate is not None:
-            goals["target_rate"] = bits_to_nats(self.target_rate)
-        if self.target_distortion is not None:
-            goals["target_loss"] = self.target_distortion
+        goals = self._goals()
         schedule = self._train(X, loss.target(X / units), X.shape[1], side, redraw, **goals)
         if goals:
             inputs = {} if side is None else {"side_information": side_information}
             self._meet_target(self._bits(X), inputs, schedule.interrupted)
         self._callbacks.end(self._fitted_attributes)
-
-    def _fitted_attributes(self):
-        known = super()._fitted_attributes()
-        known.setdefault("beta_", float(self.beta))
-        known.setdefault("resolution_", np.ones(self.n_features_in_))
-        known.setdefault("noise_scale_", 1.0)
-        return known
-
-    def _loss(self):
-        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
 
     # Targets.
 

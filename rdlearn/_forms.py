@@ -3,11 +3,21 @@
 import numpy as np
 
 from rdlearn.coding.bits import BitMixture
+from rdlearn.coding.centers import CenterCode
 from rdlearn.coding.latents import ColumnCode, PlaneCode
 from rdlearn.coding.quantizers import ScalarQuantizers
 from rdlearn.distortions import DISTORTIONS, Distortion
 
 __all__ = ["from_plain", "to_plain"]
+
+# What says itself how it is kept, by the name that its state has in a file.
+STATES = {
+    "__quantizers__": ScalarQuantizers,
+    "__bit_mixture__": BitMixture,
+    "__columns__": ColumnCode,
+    "__planes__": PlaneCode,
+    "__centers__": CenterCode,
+}
 
 
 def to_plain(value):
@@ -18,14 +28,9 @@ def to_plain(value):
                 "define; keep the codec with joblib.dump instead."
             )
         return {"__distortion__": value.name, "constants": value.constants()}
-    if isinstance(value, ScalarQuantizers):
-        return {"__quantizers__": value.to_state()}
-    if isinstance(value, BitMixture):
-        return {"__bit_mixture__": value.to_state()}
-    if isinstance(value, ColumnCode):
-        return {"__columns__": value.to_state()}
-    if isinstance(value, PlaneCode):
-        return {"__planes__": value.to_state()}
+    for name, kind in STATES.items():
+        if isinstance(value, kind):
+            return {name: value.to_state()}
     if isinstance(value, dict):
         # A history: eight bytes a number where JSON would take twenty.
         return {name: np.asarray(items) for name, items in value.items()}
@@ -37,18 +42,15 @@ def to_plain(value):
 
 
 def from_plain(value):
-    if isinstance(value, dict) and "__distortion__" in value:
+    if not isinstance(value, dict):
+        return value
+    for name, kind in STATES.items():
+        if name in value:
+            return kind.from_state(value[name])
+    if "__distortion__" in value:
         return DISTORTIONS[value["__distortion__"]](**value["constants"])
-    if isinstance(value, dict) and "__quantizers__" in value:
-        return ScalarQuantizers.from_state(value["__quantizers__"])
-    if isinstance(value, dict) and "__bit_mixture__" in value:
-        return BitMixture.from_state(value["__bit_mixture__"])
-    if isinstance(value, dict) and "__columns__" in value:
-        return ColumnCode.from_state(value["__columns__"])
-    if isinstance(value, dict) and "__planes__" in value:
-        return PlaneCode.from_state(value["__planes__"])
-    if isinstance(value, dict) and "__tuple__" in value:
+    if "__tuple__" in value:
         return tuple(value["__tuple__"])
-    if isinstance(value, dict) and "__text__" in value:
+    if "__text__" in value:
         return np.array(value["__text__"], dtype=str)
     return value

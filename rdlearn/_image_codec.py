@@ -23,12 +23,33 @@ __all__ = ["FIT_VALUES", "ImageTransforms"]
 FIT_VALUES = 1 << 25
 # Part of the steps of patches over which the price of the rate rises.
 PATCH_WARM_UP = 0.2
+# Patches of a minibatch, unless the user says.
+BATCH_OF_PATCHES = 8
 # Pixels whose values tell how finely a channel is resolved.
 GAP_PIXELS = 1 << 20
 
 
 class ImageTransforms:
     """What `UniformNoiseCodec` does with images and not with tables."""
+
+    def _check_architecture(self):
+        if self.image_shape_ is not None and self.standardize:
+            raise ValueError(
+                "standardize=True would give each pixel a unit of its own; use "
+                f"standardize=False with architecture={self.architecture!r}."
+            )
+        if self.architecture != "wavelet":
+            return
+        if self._weight is not None:
+            raise ValueError(
+                "distortion_weight weighs rows in the training of nets, but "
+                "architecture='wavelet' has none; leave it out."
+            )
+        if self.quantizer != "round":
+            raise ValueError(
+                f"quantizer={self.quantizer!r} learns its values with nets, but "
+                "architecture='wavelet' has none; use quantizer='round'."
+            )
 
     def _learn_units(self, X):
         super()._learn_units(X)
@@ -106,6 +127,15 @@ class ImageTransforms:
     def _price_warm_up(self):
         # Codes of images do not collapse, and what they cost takes long to learn.
         return PATCH_WARM_UP if self.architecture_ == "conv" else PRICE_WARM_UP
+
+    def _batch_size(self, n):
+        if self.architecture_ == "conv" and self.batch_size == "auto":
+            return min(BATCH_OF_PATCHES, n)
+        return super()._batch_size(n)
+
+    def _inputs(self, X, start=0):
+        # Patches are cut from images as they are.
+        return X if X.ndim == 4 else super()._inputs(X, start)
 
     def _patch_size(self):
         return tuple(min(self.patch_size, side) for side in self.image_shape_[:2])

@@ -19,10 +19,11 @@ from rdlearn._threads import one_blas_thread
 from rdlearn._training import warn
 from rdlearn._validation import explain_far
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.information import nats_to_bits
+from rdlearn.information import bits_to_nats, nats_to_bits
 from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.kernels.random import keys_of, row_bits
 from rdlearn.nets.layers import Workspace
+from rdlearn.nets.losses import make_loss
 
 __all__ = ["NetworkMixin"]
 
@@ -64,7 +65,16 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
 
     def _loss(self):
         """The loss of the fitted model."""
-        raise NotImplementedError
+        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
+
+    def _goals(self, share=1.0):
+        """Targets of training, in nats and loss of a `share` of each row."""
+        goals = {}
+        if self.target_rate is not None:
+            goals["target_rate"] = share * bits_to_nats(self.target_rate)
+        if self.target_distortion is not None:
+            goals["target_loss"] = share * self.target_distortion
+        return goals
 
     def _channel_shape(self):
         """Fitted attributes that `_channel` looks at, by name, from parameters."""
@@ -250,7 +260,13 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
 
     def _fitted_attributes(self):
         """What is fitted so far, as a callback in the middle of a fit sees it."""
-        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+        known = {name: value for name, value in vars(self).items() if name.endswith("_")}
+        known.setdefault("beta_", float(self.beta))
+        if hasattr(self, "resolution"):
+            # What a score is made of is learned at the end.
+            known.setdefault("resolution_", np.ones(self.n_features_in_))
+            known.setdefault("noise_scale_", 1.0)
+        return known
 
     # Rows of training that the noise of new rows is made of.
     _pool_rows = 2000

@@ -9,6 +9,7 @@ from rdlearn._image_stream import ImageMixin
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import best_slope, meet_target, warn
 from rdlearn._validation import explain_far
+from rdlearn.coding.centers import CenterCode
 from rdlearn.coding.latents import MAX_SYMBOL, ColumnCode, PlaneCode
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
@@ -30,22 +31,30 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     """A codec that rounds the values of a transform in units of `step_`.
 
     A subclass supplies `_values` (rows to values for a step of 1), `_decode`, `_arrangement`
-    (planes of the values and the price of a bit; None where each column has one table) and
-    `offset_`; `_design` sets `step_` and `code_`. A slope stands for the step sqrt(FINE / slope).
+    (planes of the values and the price of a bit; None where each column has one table), `_centers`
+    (what values are drawn to, None for whole steps), `offset_` and `_without_noise` (the parameter
+    that has none, or None). `_design` sets `step_` and `code_`. A slope stands for the step
+    sqrt(FINE / slope).
     """
 
     def _set_code(self, values, slope, coarser=1.0):
         """Step and tables for values; where `coarser` is above 1, bits weigh that much more."""
         self.step_ = float(np.sqrt(FINE / slope))
-        steps = self._in_steps(values)
+        steps, centers = self._in_steps(values), self._centers()
+        if centers is None:
+            self.code_ = self._fitted_code(steps)
+        else:
+            self.code_ = CenterCode.fit(steps, centers, self._fitted_code)
+        if isinstance(self.code_, PlaneCode):
+            self.code_.price *= coarser
+
+    def _fitted_code(self, steps):
         arrangement, price = self._arrangement(steps)
         if arrangement is None:
-            self.code_ = ColumnCode.fit(steps)
-            return
+            return ColumnCode.fit(steps)
         # On several threads its small products would be slow, and change with their number.
         with one_blas_thread():
-            self.code_ = PlaneCode.fit([steps], [arrangement], price, self.context == "causal")
-        self.code_.price *= coarser
+            return PlaneCode.fit([steps], [arrangement], price, self.context == "causal")
 
     def _in_steps(self, values):
         return values * np.float32(1 / self.step_)
@@ -225,17 +234,17 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         check_is_fitted(self)
         if view not in ("coded", "noisy"):
             raise ValueError(f"view={view!r} must be 'coded' or 'noisy'.")
-        if view == "noisy" and self.architecture_ == "wavelet":
+        if view == "noisy" and self._without_noise:
             raise ValueError(
                 "view='noisy' is of codes that were trained with noise, but "
-                "architecture='wavelet' has none; use view='coded'."
+                f"{self._without_noise} has none; use view='coded'."
             )
         return view == "coded"
 
     def _check_state(self):
         super()._check_state()
         d = self.n_features_in_
-        if not isinstance(self.code_, ColumnCode | PlaneCode):
+        if not isinstance(self.code_, ColumnCode | PlaneCode | CenterCode):
             raise CorruptStreamError("The model has no tables.")
         if not (type(self.step_) is float and 1e-30 < self.step_ < 1e30):
             raise CorruptStreamError("The model's step is impossible.")

@@ -9,19 +9,18 @@ from rdlearn._image_stream import checked_image_shape
 from rdlearn._networks import NetworkMixin
 from rdlearn._sklearn import Interval, StrOptions, check_row_weight, with_callbacks
 from rdlearn._transform_code import FINE, TransformCodec
+from rdlearn.channels.centers import CentersChannel
 from rdlearn.channels.uniform_noise import UniformNoiseChannel
+from rdlearn.coding.centers import MOST_CENTERS, CenterCode
 from rdlearn.coding.latents import MOST_COLUMNS, Arrangement, closest_partners
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.information import bits_to_nats
 from rdlearn.kernels.random import keys_of
-from rdlearn.nets.losses import WeightedLoss, make_loss
+from rdlearn.nets.losses import WeightedLoss
 
 __all__ = ["UniformNoiseCodec"]
 
 # How far the step of nets, which are trained for 1, may be turned to meet a target.
 TURN = 4.0
-# Patches of a minibatch, unless the user says.
-BATCH_OF_PATCHES = 8
 
 
 class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
@@ -68,6 +67,11 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     context : {"none", "causal"}, default="none"
         "causal": the table of a symbol is chosen by the magnitudes of those already coded, in
         integers: earlier components of a row; in images neighbours, coarser bands, other colours.
+    quantizer : {"round", "centers"}, default="round"
+        Of nets. "centers": the nearest of `n_centers` learned values of its component, also while
+        training, without noise; slopes are those of a soft assignment.
+    n_centers : int, default=8
+        At most log2(`n_centers`) bits for each symbol; 2 to 256.
     hidden_layer_sizes : array-like of int, default=(100,)
         Widths of the encoder's hidden layers; the decoder has them in reverse. () gives linear
         maps.
@@ -115,8 +119,9 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     Attributes
     ----------
-    code_ : ColumnCode or PlaneCode
-        Integer tables, and reconstruction points.
+    code_ : ColumnCode, PlaneCode or CenterCode
+        Integer tables, and reconstruction points or centres.
+    n_centers_ : int, or None for rounding
     step_ : float
         What is rounded is the output of the analysis transform in units of this.
     params_, offset_ : ndarray, float32
@@ -169,6 +174,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         "image_shape": [None, "array-like"],
         "patch_size": [Interval(Integral, 16, None, closed="left")],
         "context": [StrOptions({"none", "causal"})],
+        "quantizer": [StrOptions({"round", "centers"})],
+        "n_centers": [Interval(Integral, 2, MOST_CENTERS, closed="both")],
     }
 
     def __init__(
@@ -181,6 +188,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         image_shape=None,
         patch_size=128,
         context="none",
+        quantizer="round",
+        n_centers=8,
         hidden_layer_sizes=(100,),
         activation="relu",
         learning_rate_init=0.002,
@@ -209,6 +218,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self.image_shape = image_shape
         self.patch_size = patch_size
         self.context = context
+        self.quantizer = quantizer
+        self.n_centers = n_centers
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.learning_rate_init = learning_rate_init
@@ -267,7 +278,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self._check_architecture()
         if getattr(self, "architecture_", self.architecture) != self.architecture:
             # Nothing of another transform is left beside this one.
-            for name in ("params_", "hidden_sizes_", "activation_", "colour_axes_"):
+            for name in ("params_", "hidden_sizes_", "activation_", "colour_axes_", "n_centers_"):
                 vars(self).pop(name, None)
         self.architecture_ = self.architecture
         self._learn_units(X)
@@ -277,49 +288,20 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         ](X)
         self._callbacks.end(self._fitted_attributes)
 
-    def _fitted_attributes(self):
-        known = super()._fitted_attributes()
-        known.setdefault("beta_", float(self.beta))
-        known.setdefault("resolution_", np.ones(self.n_features_in_))
-        known.setdefault("noise_scale_", 1.0)
-        return known
-
-    def _check_architecture(self):
-        if self.image_shape_ is not None and self.standardize:
-            raise ValueError(
-                "standardize=True would give each pixel a unit of its own; use "
-                f"standardize=False with architecture={self.architecture!r}."
-            )
-        if self.architecture == "wavelet" and self._weight is not None:
-            raise ValueError(
-                "distortion_weight weighs rows in the training of nets, but "
-                "architecture='wavelet' has none; leave it out."
-            )
-
     # Dense nets.
 
     _pool_rows = 0
 
     def _channel(self, n_places=1):
+        if self.n_centers_ is not None:
+            return CentersChannel(self.n_components_, self.n_centers_, n_places)
         return UniformNoiseChannel(self.n_components_, n_places)
 
     def _channel_shape(self):
-        return {}
+        return {"n_centers_": int(self.n_centers) if self.quantizer == "centers" else None}
 
     def _noise(self, keys, bits_of):
         return (bits_of(self._n_features_out) * 2.0**-32 - 0.5).astype(np.float32)
-
-    def _loss(self):
-        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
-
-    def _goals(self, share):
-        """Targets of training, in nats and loss of a `share` of each row."""
-        goals = {}
-        if self.target_rate is not None:
-            goals["target_rate"] = share * bits_to_nats(self.target_rate)
-        if self.target_distortion is not None:
-            goals["target_loss"] = share * self.target_distortion
-        return goals
 
     def _row_weights(self, X):
         weight = self._weight
@@ -330,27 +312,19 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         target = loss.target(X / self._units())
         if weight is not None:
             loss, target = WeightedLoss(loss), np.column_stack([target, weight]).astype(np.float32)
-        self._train(X, target, X.shape[1], loss=loss, **self._goals(1.0))
+        self._train(X, target, X.shape[1], loss=loss, **self._goals())
         self._freeze(X, X)
 
     def _freeze(self, X, few):
         """Offsets, step and tables of trained nets."""
         self.offset_ = np.zeros(self.n_components_, dtype=np.float32)
-        values = self._values(few).reshape(-1, self.n_components_)
-        self.offset_ = np.median(values, axis=0)
+        if self.n_centers_ is None:
+            values = self._values(few).reshape(-1, self.n_components_)
+            self.offset_ = np.median(values, axis=0)
         self._design(X, few, FINE, (FINE / TURN**2, FINE * TURN**2), direct=True)
-
-    def _batch_size(self, n):
-        if self.architecture_ == "conv" and self.batch_size == "auto":
-            return min(BATCH_OF_PATCHES, n)
-        return super()._batch_size(n)
 
     def _build(self, loss=None):
         return super()._build(loss) if self.image_shape_ is None else self._build_images(loss)
-
-    def _inputs(self, X, start=0):
-        # Patches are cut from images as they are.
-        return X if X.ndim == 4 else super()._inputs(X, start)
 
     def _encode(self, X):
         if self.architecture_ == "dense":
@@ -368,6 +342,18 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
             return None, 0.0
         partners = closest_partners(np.abs(np.rint(steps)), MOST_COLUMNS)
         return Arrangement("columns", (self.n_components_,), 0, partners), 0.0
+
+    def _centers(self):
+        if self.architecture_ == "wavelet" or self.n_centers_ is None:
+            return None
+        channel = self._build().views(self.params_)[1]
+        return self._channel().centers(channel)
+
+    @property
+    def _without_noise(self):
+        if self.architecture_ == "wavelet":
+            return "architecture='wavelet'"
+        return None if self.n_centers_ is None else "quantizer='centers'"
 
     def _values(self, X):
         values = self._encode(X)[2] if self.image_shape_ is None else self._analysed(X)
@@ -389,10 +375,16 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     def _check_state(self):
         if self.architecture_ == "wavelet":
             TransformCodec._check_state(self)
+            centers = None
         elif self.architecture_ in ("dense", "conv"):
+            centers = self.n_centers_
+            known = type(centers) is int and 2 <= centers <= MOST_CENTERS
+            if not (centers is None or known):
+                raise CorruptStreamError("The model's n_centers_ is impossible.")
             super()._check_state()
         else:
             raise CorruptStreamError(f"The model has an unknown transform, {self.architecture_!r}.")
-        dense = self.image_shape_ is None and self.code_.n_columns == self.n_components_
-        if not (dense if self.architecture_ == "dense" else self._images_fit()):
+        whole = self.image_shape_ is None and self.code_.n_columns == self.n_components_
+        fits = whole if self.architecture_ == "dense" else self._images_fit()
+        if not fits or isinstance(self.code_, CenterCode) != (centers is not None):
             raise CorruptStreamError("The model's shapes, tables and axes do not fit together.")

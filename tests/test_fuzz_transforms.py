@@ -20,7 +20,7 @@ from rdlearn.exceptions import CorruptStreamError
 
 __all__ = ["traced"]
 
-# Of each of two codecs of tables, and of images, which take longer.
+# Of each codec of tables, and of images, which take longer.
 N_STREAMS, N_MODELS = (300, 100), (150, 80)
 SHAPE = (5, 8, 3)
 NET = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
@@ -28,6 +28,7 @@ IMAGES = {"image_shape": SHAPE, "patch_size": 16, "context": "causal"}
 CODECS = {
     "none": UniformNoiseCodec(2, beta=30.0, **NET),
     "causal": UniformNoiseCodec(3, beta=30.0, context="causal", **NET),
+    "centers": UniformNoiseCodec(2, beta=3.0, quantizer="centers", n_centers=4, **NET),
     "wavelet": UniformNoiseCodec(architecture="wavelet", beta=0.3, **IMAGES),
     "conv": UniformNoiseCodec(2, architecture="conv", beta=0.3, **IMAGES, **NET),
 }
@@ -36,7 +37,7 @@ CODECS = {
 @pytest.fixture(scope="module", params=CODECS)
 def fitted(request):
     rng = np.random.default_rng(0)
-    if request.param in ("none", "causal"):
+    if CODECS[request.param].architecture == "dense":
         X = rng.laplace(0, 1, (150, 3)) @ rng.normal(0, 1, (3, 3))
     else:
         X = np.clip(rng.normal(128, 40, (6, 1)) + rng.normal(0, 9, (6, 120)), 0, 255).round()

@@ -41,6 +41,9 @@ def transform_cases():
     rows[::9] *= 30
     dense = UniformNoiseCodec(3, beta=20, context="causal", hidden_layer_sizes=(6,), max_iter=15)
     yield "dense_causal", dense.set_params(random_state=0), train, rows, 20, {}
+    centers = UniformNoiseCodec(3, beta=2, quantizer="centers", n_centers=5, max_iter=15)
+    centers.set_params(hidden_layer_sizes=(6,), random_state=0)
+    yield "dense_centers", centers, train, rows, 20, {}
     i, j = np.ogrid[:31, :20]
     waves = [np.sin(i / a + c) * np.cos(j / b) for a, b, c in ((3, 5, 0), (7, 2, 1), (4, 4, 2))]
     image = np.clip(128 + 60 * np.dstack(waves) + rng.normal(0, 8, (31, 20, 3)), 0, 255)
