@@ -5,9 +5,17 @@ import math
 import numpy as np
 from numba import get_num_threads
 
-from rdlearn._image_nets import ImageNets, image_objective, padded, patches, total_stride
+from rdlearn._image_nets import (
+    DecoderObjective,
+    ImageNets,
+    image_objective,
+    padded,
+    patches,
+    total_stride,
+)
 from rdlearn._image_stream import checked_image_shape
-from rdlearn._minibatch import PRICE_WARM_UP
+from rdlearn._latent_search import searched
+from rdlearn._minibatch import PRICE_WARM_UP, Batches, Schedule, minimize
 from rdlearn._moments import smallest_gaps
 from rdlearn._perceptual import on_patches
 from rdlearn._threads import one_blas_thread
@@ -25,6 +33,9 @@ FIT_VALUES = 1 << 25
 PATCH_WARM_UP = 0.2
 # Patches of a minibatch, unless the user says.
 BATCH_OF_PATCHES = 8
+# Epochs of the decoder alone at the end, as a part of those before, and their learning rate, as a
+# part of that.
+FINISH, FINISH_RATE = 0.25, 0.3
 # Pixels whose values tell how finely a channel is resolved.
 GAP_PIXELS = 1 << 20
 
@@ -97,10 +108,8 @@ class ImageTransforms:
         n_channels = self.image_shape_[2]
         size, weight = self._patch_size(), self._row_weights(X)
         images = X.reshape(-1, *self.image_shape_)
-        share = np.prod(size) * n_channels / X.shape[1]
-        distortion, factor = on_patches(self.distortion_, (*size, n_channels), share)
-        center = np.tile(self.mean_[:n_channels], math.prod(size))
-        loss = make_loss(distortion, center, self.spread_)
+        share = math.prod(size) * n_channels / X.shape[1]
+        loss, factor = self._image_loss(size)
         if factor != 1 or weight is not None:
             weight = factor * (np.ones(len(X)) if weight is None else weight)
             loss = WeightedLoss(loss)
@@ -108,16 +117,47 @@ class ImageTransforms:
         def redraw(rng, rows):
             raw = patches(images, rows, size, rng)
             x = (padded(raw, self._stride) - self.mean_[:n_channels]) / self.spread_
-            target = loss.target(raw.reshape(-1, center.size))
+            target = loss.target(raw.reshape(len(raw), math.prod(raw.shape[1:])))
             if weight is not None:
                 target = np.column_stack([target, weight[rows]]).astype(np.float32)
             return x.astype(np.float32), target
 
-        self._train(images, images, n_channels, redraw=redraw, loss=loss, **self._goals(share))
+        train = {"redraw": redraw, "loss": loss}
+        schedule = self._train(images, images, n_channels, **train, **self._goals(share))
         for name in ("rate_bits", "distortion", "objective", "validation_objective"):
             if name in self._history:
                 self._history[name] = [value / share for value in self._history[name]]
-        self._freeze(X, X[:: -(-X.size // FIT_VALUES)])
+        few = X[:: -(-X.size // FIT_VALUES)]
+        self._learn_offset(few)
+        if self.n_centers_ is None and not schedule.interrupted:
+            self._finish(images, schedule.batch_size, **train)
+        self._freeze(X, few)
+
+    def _image_loss(self, size):
+        """The loss of images of some size, and its price as a multiple of that of rows' images."""
+        shape = (*size, self.image_shape_[2])
+        share = math.prod(shape) / math.prod(self.image_shape_)
+        distortion, factor = on_patches(self.distortion_, shape, share)
+        center = np.tile(self.mean_[: shape[2]], math.prod(size))
+        return make_loss(distortion, center, self.spread_), factor
+
+    def _finish(self, images, batch_size, redraw, loss):
+        """Let the decoder learn from codes that are rounded, as those it will see."""
+        objective = DecoderObjective(self._build(loss), self.params_, self.offset_)
+        schedule = Schedule(
+            beta=self.beta_,
+            batch_size=batch_size,
+            learning_rate_init=FINISH_RATE * self.learning_rate_init,
+            max_iter=max(1, round(FINISH * self.n_iter_)),
+            warm=True,
+        )
+        params = self.params_.copy()
+        decoder = params[-objective.n_parameters :]
+        batches = Batches(images, images, None, redraw)
+        rng = np.random.Generator(np.random.Philox(self.noise_seed_))
+        with one_blas_thread():
+            minimize(objective, decoder, batches, schedule, rng, tell=lambda *_: False)
+        self.params_ = params
 
     @property
     def _stride(self):
@@ -141,13 +181,15 @@ class ImageTransforms:
         return tuple(min(self.patch_size, side) for side in self.image_shape_[:2])
 
     def _build_images(self, loss):
-        hidden = self.hidden_sizes_.tolist()
         if loss is None:
-            return image_objective(self.n_outputs_, hidden, self._channel(), None, None)
+            return self._image_objective(None, (1, 1))
         # Only training has patches, and the work for more than one thread.
-        size = self._patch_size()
+        return self._image_objective(loss, self._patch_size(), get_num_threads())
+
+    def _image_objective(self, loss, size, n_threads=1):
         channel = self._channel(math.prod(-(-side // self._stride) for side in size))
-        return image_objective(self.n_outputs_, hidden, channel, loss, size, get_num_threads())
+        hidden = self.hidden_sizes_.tolist()
+        return image_objective(self.n_outputs_, hidden, channel, loss, size, n_threads)
 
     def _images(self, X):
         return X.reshape(-1, *self.image_shape_)
@@ -160,6 +202,28 @@ class ImageTransforms:
         return ImageNets(
             self._build(), self.params_, self._stride, mean, self.spread_, self.distortion_
         )
+
+    def _searched(self, pixels, values, n_steps):
+        """Values of an image's analysis that round to a better code."""
+        if self._without_noise:
+            raise ValueError(
+                f"search_steps={n_steps} searches codes of nets that were trained with noise, but "
+                f"{self._without_noise} has none; use search_steps=0."
+            )
+        size = pixels.shape[:2]
+        loss, factor = self._image_loss(size)
+        with one_blas_thread():
+            found = searched(
+                self._image_objective(loss, size),
+                self.params_,
+                values.reshape(1, *self._image_transform().places(*size), -1),
+                loss.target(pixels.reshape(1, -1)),
+                self.beta_ * factor,
+                self.offset_,
+                self.step_,
+                n_steps,
+            )
+        return found.ravel()
 
     def _analysed(self, X):
         """Outputs (n_samples, n_symbols) of the analysis of each row."""

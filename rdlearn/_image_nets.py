@@ -10,8 +10,17 @@ from rdlearn.nets.convolution import GDN, Conv, TransposedConv
 from rdlearn.nets.layers import Workspace
 from rdlearn.nets.losses import make_loss
 from rdlearn.nets.sequential import Sequential
+from rdlearn.nets.soap import Soap
 
-__all__ = ["ImageNets", "ImageObjective", "image_objective", "padded", "patches", "total_stride"]
+__all__ = [
+    "DecoderObjective",
+    "ImageNets",
+    "ImageObjective",
+    "image_objective",
+    "padded",
+    "patches",
+    "total_stride",
+]
 
 # (side of the kernel, stride) of the layer at the pixels, and of all others.
 OUTER, INNER = (9, 4), (5, 2)
@@ -66,6 +75,9 @@ class ImageObjective(Objective):
         rows = self.loss.initial_bias().reshape(self.size[0] * self.size[1], -1)
         return rows.mean(axis=0)
 
+    def optimizer(self, ops):
+        return Soap(self, ops)
+
     def forward(self, views, x, target, side, draw, state, work, loss_weight=1.0):
         """No code, rate (n,) in nats, loss (n,), and what `backward` needs."""
         parts = np.array_split(np.arange(len(x)), min(len(self._works), len(x)))
@@ -82,14 +94,19 @@ class ImageObjective(Objective):
         encoder, channel, decoder = views
         encoded, encoder_cache = self.encoder.forward(encoder, x, work)
         code, rate, channel_cache = self.channel.forward(channel, encoded, draw, None, work)
-        output, decoder_cache = self.decoder.forward(decoder, code, work)
+        loss, decoder_cache = self._decoded(decoder, code, target, work, loss_weight)
+        return rate.copy(), loss, (encoder_cache, channel_cache, *decoder_cache)
+
+    def _decoded(self, decoder, code, target, work, loss_weight):
+        """Loss (n,) of codes, and what the decoder's gradient needs."""
+        output, cache = self.decoder.forward(decoder, code, work)
         height, width = self.size
-        inside = np.ascontiguousarray(output[:, :height, :width]).reshape(len(x), -1)
+        inside = np.ascontiguousarray(output[:, :height, :width]).reshape(len(code), -1)
         loss, slope = self.loss.forward(inside, target, loss_weight, work)
         grad = work.empty("output gradient", output.shape, output.dtype)
         grad[:] = 0
-        grad[:, :height, :width] = slope.reshape(len(x), height, width, -1)
-        return rate.copy(), loss.copy(), (encoder_cache, channel_cache, decoder_cache, grad)
+        grad[:, :height, :width] = slope.reshape(len(code), height, width, -1)
+        return loss.copy(), (cache, grad)
 
     def keep(self, code, cache, state):
         """What the channel passes on to the next batch."""
@@ -131,6 +148,50 @@ class ImageObjective(Objective):
         self.encoder.backward(
             encoder, encoder_cache, by_encoded, to_encoder, work, wants_input=False
         )
+
+    def code_gradient(self, views, grads, code, target, loss_weight, rate_weight, work):
+        """That of rate_weight * sum(rate) + loss_weight * sum(loss) by a code without noise."""
+        _, channel, decoder = views
+        draw = np.zeros_like(code)
+        _, _, channel_cache = self.channel.forward(channel, code, draw, None, work)
+        _, (cache, grad) = self._decoded(decoder, code, target, work, loss_weight)
+        by_code = self.decoder.backward(decoder, cache, grad, grads[2], work)
+        return self.channel.backward(channel, grads[1], by_code, rate_weight, channel_cache, work)
+
+
+class DecoderObjective(ImageObjective):
+    """The decoder's part of an objective, at the rounded codes of an encoder that stays.
+
+    Parameters
+    ----------
+    nets : ImageObjective
+    params : ndarray
+        Of the nets; those of the decoder are the parameters here.
+    offset : ndarray of shape (n_components,)
+        What codes are rounded about.
+    """
+
+    def __init__(self, nets, params, offset):
+        size, n_threads = nets.size, len(nets._works)
+        super().__init__(nets.encoder, nets.channel, nets.decoder, nets.loss, size, n_threads)
+        self._encoder, self.offset = nets.views(params)[0], offset
+        self.n_parameters = nets.decoder.n_parameters
+        self._grads = [grad[: self.n_parameters] for grad in self._grads]
+
+    def views(self, flat):
+        return [], flat[:0], self.decoder.views(flat)
+
+    def _forward(self, views, x, target, draw, work, loss_weight):
+        encoded, _ = self.encoder.forward(self._encoder, x, work)
+        code = work.empty("code", encoded.shape, encoded.dtype)
+        np.rint(np.subtract(encoded, self.offset, out=code), out=code)
+        code += self.offset
+        loss, cache = self._decoded(views[2], code, target, work, loss_weight)
+        return np.zeros(len(x)), loss, cache
+
+    def _backward(self, views, grads, cache, rate_weight, work):
+        decoder_cache, grad = cache
+        self.decoder.backward(views[2], decoder_cache, grad, grads[2], work, wants_input=False)
 
 
 class ImageNets:

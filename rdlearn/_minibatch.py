@@ -8,7 +8,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn._training import warn
 from rdlearn.information import nats_to_bits
-from rdlearn.nets.adam import Adam
 from rdlearn.nets.layers import Workspace
 
 __all__ = ["PRICE_WARM_UP", "Batches", "Schedule", "minimize"]
@@ -152,7 +151,7 @@ class _Control:
 
 
 def minimize(objective, params, batches, schedule, rng, *, validation=None, device="cpu", tell):
-    """Adam on minibatches; `params` is changed in place.
+    """Minibatch descent; `params` is changed in place.
 
     Parameters
     ----------
@@ -186,7 +185,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     n, size, smallest = len(batches), schedule.batch_size, objective.channel.min_rows
     per_epoch = len(range(0, n - smallest + 1, size))
     n_steps = schedule.max_iter * per_epoch
-    adam, control = Adam(params.size, ops), _Control(schedule, n_steps)
+    optimizer, control = objective.optimizer(ops), _Control(schedule, n_steps)
     # Validation draws are the same every time, so that epochs compare.
     check_seed = int(rng.integers(1 << 62))
     best, best_params, waited = (math.inf, math.inf), None, 0
@@ -214,7 +213,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                     views, x, target, side, draw, state, work, control.beta / most
                 )
                 objective.backward(views, grad_views, cache, price / most, work)
-                adam.step(live, grads, rate_now)
+                optimizer.step(live, grads, rate_now)
                 state = objective.keep(code, cache, state)
                 mean_rate, mean_loss = float(rate.mean()), float(loss.mean())
                 sums += len(part) * np.array(

@@ -6,6 +6,7 @@ information -> loss.
 
 import numpy as np
 
+from rdlearn.nets.adam import Adam
 from rdlearn.nets.layers import Dense
 from rdlearn.nets.sequential import Sequential
 
@@ -69,6 +70,10 @@ class Objective:
 
     def _initial_bias(self):
         return self.loss.initial_bias()
+
+    def optimizer(self, ops):
+        """What steps the parameters, which live on the device of `ops`."""
+        return Adam(self.n_parameters, ops)
 
     def encode(self, views, x, work):
         """Encoder outputs of x."""

@@ -167,10 +167,12 @@ class TransformCodec(ImageMixin, DiscreteCodec):
 
     # Images.
 
-    def _encode_pixels(self, pixels):
+    def _encode_pixels(self, pixels, search_steps):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(*pixels.shape[:2]))
         values = transform.analyse(pixels)
+        if search_steps:
+            values = self._searched(pixels, values, search_steps)
         steps = self._in_steps(self._moved(values, -1))[None]
         if not (np.abs(steps) < MAX_SYMBOL).all():
             raise ValueError(

@@ -83,6 +83,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     max_iter : int, default=200
         Epochs. The schedules of the learning rate and of the price of the rate, which in a fresh
         fit grows from nothing over the first half of the steps, are laid out over all of them.
+        Convolutions add a quarter as many in which the decoder alone learns from rounded codes.
     n_draws : int, default=4
         Draws of the noise that the noisy view of rate and distortion is a mean over.
     shuffle : bool, default=True
@@ -313,14 +314,18 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         if weight is not None:
             loss, target = WeightedLoss(loss), np.column_stack([target, weight]).astype(np.float32)
         self._train(X, target, X.shape[1], loss=loss, **self._goals())
+        self._learn_offset(X)
         self._freeze(X, X)
 
-    def _freeze(self, X, few):
-        """Offsets, step and tables of trained nets."""
+    def _learn_offset(self, few):
+        """What codes are rounded about: their medians, so that most of small ones are 0."""
         self.offset_ = np.zeros(self.n_components_, dtype=np.float32)
         if self.n_centers_ is None:
             values = self._values(few).reshape(-1, self.n_components_)
             self.offset_ = np.median(values, axis=0)
+
+    def _freeze(self, X, few):
+        """Step and tables of trained nets."""
         self._design(X, few, FINE, (FINE / TURN**2, FINE * TURN**2), direct=True)
 
     def _build(self, loss=None):
