@@ -56,6 +56,7 @@ ROOMS = [
     "_side_information",
     "_networks",
     "_image_nets",
+    "_latent_search",
     "_image_codec",
     "_uniform_noise",
     "_belief_net",
