@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 from numba import get_num_threads
+from sklearn.exceptions import ConvergenceWarning
 
+from rdlearn._console import Progress
 from rdlearn._image_nets import (
     DecoderObjective,
     ImageNets,
@@ -19,7 +21,7 @@ from rdlearn._minibatch import PRICE_WARM_UP, Batches, Schedule, minimize
 from rdlearn._moments import smallest_gaps
 from rdlearn._perceptual import on_patches
 from rdlearn._threads import one_blas_thread
-from rdlearn._training import local_price, slope_bounds
+from rdlearn._training import local_price, slope_bounds, warn
 from rdlearn._transform_code import BIT
 from rdlearn._wavelet import LEVELS, Wavelet, colour_axes
 from rdlearn.coding.latents import MOST_CHANNELS, Arrangement, closest_partners
@@ -144,20 +146,35 @@ class ImageTransforms:
     def _finish(self, images, batch_size, redraw, loss):
         """Let the decoder learn from codes that are rounded, as those it will see."""
         objective = DecoderObjective(self._build(loss), self.params_, self.offset_)
+        epochs = max(1, round(FINISH * self.n_iter_))
         schedule = Schedule(
             beta=self.beta_,
             batch_size=batch_size,
             learning_rate_init=FINISH_RATE * self.learning_rate_init,
-            max_iter=max(1, round(FINISH * self.n_iter_)),
+            max_iter=epochs,
             warm=True,
         )
-        params = self.params_.copy()
+        params, progress = self.params_.copy(), Progress()
         decoder = params[-objective.n_parameters :]
         batches = Batches(images, images, None, redraw)
         rng = np.random.Generator(np.random.Philox(self.noise_seed_))
-        with one_blas_thread():
-            minimize(objective, decoder, batches, schedule, rng, tell=lambda *_: False)
-        self.params_ = params
+
+        def tell(epoch, history, _):
+            if self.verbose:
+                progress.show(f"decoder on rounded codes: epoch {epoch}/{epochs}")
+
+        try:
+            with one_blas_thread():
+                minimize(objective, decoder, batches, schedule, rng, device=self.device, tell=tell)
+            self.params_ = params
+        except KeyboardInterrupt:
+            warn(
+                "Interrupted before the decoder had learned from rounded codes; the model is that "
+                "of the epochs before, and loses a little more.",
+                ConvergenceWarning,
+            )
+        if self.verbose:
+            progress.clear()
 
     @property
     def _stride(self):

@@ -5,6 +5,7 @@ import pytest
 from image_data import SHAPE, fields, fitted, image
 from reference import assert_slopes
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from test_image_nets import Case
 
 from rdlearn import _image_codec
@@ -60,6 +61,24 @@ def test_finishing_helps_what_is_decoded(monkeypatch):
     np.testing.assert_array_equal(finished.params_[:channel], plain.params_[:channel])
     assert finished.rate(X) == plain.rate(X)
     assert finished.mean_distortion(X) < 0.97 * plain.mean_distortion(X)
+
+
+def test_an_interrupt_while_finishing_loses_nothing(monkeypatch, capsys):
+    model = clone(fitted("conv")).set_params(max_iter=4, verbose=True)
+    X = fields(24, SHAPE).reshape(24, -1).astype(np.float32)
+    whole = clone(model).fit(X)
+    assert "decoder on rounded codes: epoch 1/1" in capsys.readouterr().err
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_image_codec, "minimize", interrupted)
+    with pytest.warns(ConvergenceWarning, match="Interrupted before the decoder"):
+        model.fit(X)
+    assert (
+        model.rate(X) == whole.rate(X)
+        and model.decode_image(model.encode_image(image(9, 9, 3))).any()
+    )
 
 
 def test_gradient_by_a_code():
