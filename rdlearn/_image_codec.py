@@ -38,6 +38,8 @@ BATCH_OF_PATCHES = 8
 # Epochs of the decoder alone at the end, as a part of those before, and their learning rate, as a
 # part of that.
 FINISH, FINISH_RATE = 0.25, 0.3
+# Part of white that the brightest pixel of all images falls short of by mistake only.
+DARK = 0.05
 # Pixels whose values tell how finely a channel is resolved.
 GAP_PIXELS = 1 << 20
 
@@ -64,9 +66,19 @@ class ImageTransforms:
                 "architecture='wavelet' has none; use quantizer='round'."
             )
 
+    def _check_white(self, X):
+        low, high, white = float(X.min()), float(X.max()), self._white()
+        if low < 0 or high > white or high < DARK * white:
+            warn(
+                f"The images hold values from {low:g} to {high:g}, but data_range="
+                f"{self.data_range} takes 0 for black and {white:g} for white, in encode_image "
+                "too; set data_range to the value of white, 1 for images scaled to [0, 1]."
+            )
+
     def _learn_units(self, X):
         super()._learn_units(X)
         if self.image_shape_ is not None:
+            self._check_white(X)
             pixels, n_places = X.reshape(-1, self.image_shape_[2]), math.prod(self.image_shape_[:2])
             self.mean_ = np.tile(pixels.mean(axis=0, dtype=np.float64), n_places)
             deviation = pixels.std(axis=0, dtype=np.float64)
@@ -92,7 +104,7 @@ class ImageTransforms:
         self.n_components_ = X.shape[1]
         few = X[:: -(-X.size // FIT_VALUES)]
         self.colour_axes_ = colour_axes(few.reshape(-1, *self.image_shape_))
-        self.offset_ = np.zeros(1, dtype=np.float32)
+        self.offset_, self.n_centers_ = np.zeros(1, dtype=np.float32), None
         self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
         bounds = slope_bounds(float(self.scale_[:n_channels].max()) ** 2)
         # Squared error is the one distortion whose price is the slope.
@@ -135,12 +147,14 @@ class ImageTransforms:
             self._finish(images, schedule.batch_size, **train)
         self._freeze(X, few)
 
-    def _image_loss(self, size):
-        """The loss of images of some size, and its price as a multiple of that of rows' images."""
+    def _image_distortion(self, size):
+        """That of images of some size, and its price as a multiple of that of rows' images."""
         shape = (*size, self.image_shape_[2])
-        share = math.prod(shape) / math.prod(self.image_shape_)
-        distortion, factor = on_patches(self.distortion_, shape, share)
-        center = np.tile(self.mean_[: shape[2]], math.prod(size))
+        return on_patches(self.distortion_, shape, math.prod(shape) / math.prod(self.image_shape_))
+
+    def _image_loss(self, size):
+        distortion, factor = self._image_distortion(size)
+        center = np.tile(self.mean_[: self.image_shape_[2]], math.prod(size))
         return make_loss(distortion, center, self.spread_), factor
 
     def _finish(self, images, batch_size, redraw, loss):
@@ -222,11 +236,7 @@ class ImageTransforms:
 
     def _searched(self, pixels, values, n_steps):
         """Values of an image's analysis that round to a better code."""
-        if self._without_noise:
-            raise ValueError(
-                f"search_steps={n_steps} searches codes of nets that were trained with noise, but "
-                f"{self._without_noise} has none; use search_steps=0."
-            )
+        self._refuse_without_noise(f"search_steps={n_steps} searches", "search_steps=0")
         size = pixels.shape[:2]
         loss, factor = self._image_loss(size)
         with one_blas_thread():
@@ -241,6 +251,13 @@ class ImageTransforms:
                 n_steps,
             )
         return found.ravel()
+
+    def _priced_loss(self, pixels, decoded):
+        """What an image's loss costs, in nats."""
+        distortion, factor = self._image_distortion(pixels.shape[:2])
+        seen = np.clip(decoded, 0, self._white())
+        lost = distortion.samples(pixels.reshape(1, -1), seen.reshape(1, -1))
+        return self.beta_ * factor * float(lost[0])
 
     def _analysed(self, X):
         """Outputs (n_samples, n_symbols) of the analysis of each row."""

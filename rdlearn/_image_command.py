@@ -11,7 +11,7 @@ from rdlearn._info_command import print_facts
 from rdlearn._tables_io import check_output, write_bytes
 from rdlearn.metrics import psnr
 
-__all__ = ["compress_image", "decompress_image", "is_image", "read_folder"]
+__all__ = ["check_folder", "compress_image", "decompress_image", "is_image", "read_folder"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".jp2")
 # Lossless ones: what a decoded image may be written to.
@@ -25,13 +25,16 @@ def is_image(path):
 
 def _read_image(path):
     """A grey (height, width) or colour (height, width, 3) image of a file, uint8."""
-    image_module = _pillow()
+    image_module, ops = _pillow()
     try:
-        with image_module.open(path) as image:
-            mode = image.mode
-            if mode in ("1", "P"):
-                image, mode = image.convert("RGB"), "RGB"
-            pixels = np.asarray(image)
+        with image_module.open(path) as file:
+            # Cameras write pixels as the sensor lies, and beside them how to turn it.
+            image = ops.exif_transpose(file)
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")
+            elif image.mode in ("1", "P"):
+                image = image.convert("L" if image.mode == "1" else "RGB")
+            mode, pixels = image.mode, np.asarray(image)
     except (OSError, ValueError, SyntaxError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
@@ -44,8 +47,18 @@ def _read_image(path):
     return pixels
 
 
-def read_folder(path):
+def check_folder(path):
+    """Refuse what was meant for a folder of images and is none."""
+    if is_image(path):
+        raise ValueError(f"{path} is one image; a codec learns from a folder of two or more.")
+    if path.endswith(os.sep) and not os.path.isdir(path):
+        raise ValueError(f"There is no folder {path}.")
+
+
+def read_folder(path, note):
     """The images of a folder as rows, all turned to landscape and cut to the smallest.
+
+    ``note(text)`` says what was cut.
 
     Returns
     -------
@@ -68,6 +81,10 @@ def read_folder(path):
         image if image.shape[0] <= image.shape[1] else image.swapaxes(0, 1) for image in images
     ]
     height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
+    if any(image.shape[:2] != (height, width) for image in images):
+        least = [names[np.argmin([image.shape[axis] for image in images])] for axis in (0, 1)]
+        smallest = " and ".join(dict.fromkeys(least))
+        note(f"all images are cut to {width} x {height} pixels, the sides of {smallest}")
     rows = np.stack([image[:height, :width].ravel() for image in images]).astype(np.float32)
     return rows, (height, width, rows.shape[1] // (height * width))
 
@@ -76,7 +93,7 @@ def _write_image(path, pixels):
     """Write an image whole or not at all, in the format its name says."""
     file = io.BytesIO()
     kind = {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".png": "PNG"}
-    _pillow().fromarray(pixels).save(file, kind[os.path.splitext(path)[1].lower()])
+    _pillow()[0].fromarray(pixels).save(file, kind[os.path.splitext(path)[1].lower()])
     write_bytes(path, file.getvalue())
 
 
@@ -89,7 +106,7 @@ def compress_image(codec, args, out):
         )
     image = _read_image(args.data)
     start = time.perf_counter()
-    data = codec.encode_image(image)
+    data = codec.encode_image(image, search_steps=args.search_steps)
     seconds = time.perf_counter() - start
     write_bytes(out, data)
     height, width = image.shape[:2]
@@ -118,7 +135,7 @@ def decompress_image(codec, args):
 
 def _pillow():
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError:
         raise ImportError("Image files need Pillow: pip install pillow.") from None
-    return Image
+    return Image, ImageOps

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["MAGIC", "ImageMixin", "checked_image_shape", "read_image_head"]
+__all__ = ["MAGIC", "ImageMixin", "checked_image_shape", "read_image_head", "refuse_stack"]
 
 MAGIC, VERSION = b"RDI", 1
 # Bytes before the sizes: magic, version, fingerprint, flags; CRC32 of all the rest ends the head.
@@ -39,6 +39,16 @@ def checked_image_shape(image_shape, n_features):
     return tuple(int(n) for n in shape)
 
 
+def refuse_stack(X):
+    """ValueError for images that are not rows."""
+    shape = np.shape(X)
+    if len(shape) == 4:
+        raise ValueError(
+            f"X has shape {shape}, but each image is a row here: pass X.reshape({shape[0]}, -1) "
+            f"and image_shape={shape[1:]}."
+        )
+
+
 class ImageMixin:
     """`encode_image` and `decode_image`.
 
@@ -55,10 +65,11 @@ class ImageMixin:
         image : ndarray of shape (height, width) or (height, width, n_channels), uint8
             A grey image is welcome to a model of colours, and decodes to a grey one.
         search_steps : int, default=0
-            Of ``architecture="conv"``: steps of a search for a better code of this image, by
-            gradient through the decoder (Yang, Bamler & Mandt, "Improving inference for neural
-            image compression", NeurIPS 2020). A hundred are worth some percent of the bytes, and
-            take a hundred times as long as none; decoding takes no longer.
+            Of ``architecture="conv"`` with ``quantizer="round"``: steps of a search for a code of
+            this image that costs less rate plus beta times distortion, by gradient through the
+            decoder (Yang, Bamler & Mandt, "Improving inference for neural image compression",
+            NeurIPS 2020). Bytes and quality may both rise. A step takes about as long as all of
+            an encoding without; decoding takes no longer.
 
         Returns
         -------
@@ -68,7 +79,8 @@ class ImageMixin:
         Raises
         ------
         ValueError
-            The image is of another kind; the sentence says how to make it one of these.
+            The image is of another kind, has more than 2**26 pixels or 2**16 in a row or column,
+            or `search_steps` is asked of another codec; the sentence says what to do.
         """
         check_is_fitted(self)
         image = self._checked_image(image)
@@ -94,6 +106,7 @@ class ImageMixin:
         -------
         ndarray of shape (height, width) or (height, width, n_channels), uint8
             Bit for bit the same on one machine; elsewhere a pixel may round to its neighbour.
+            Values beyond black and white are cut, which `reconstruct` leaves as they are.
 
         Raises
         ------
@@ -101,7 +114,12 @@ class ImageMixin:
             The bytes are damaged, truncated, or were written by another model.
         """
         check_is_fitted(self)
-        head = read_image_head(bytes(memoryview(data)))
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise ValueError(
+                f"decode_image takes the bytes of encode_image, not {type(data).__name__}; read a "
+                "file with open(path, 'rb').read()."
+            )
+        head = read_image_head(bytes(data))
         if head.fingerprint != self.fingerprint:
             raise CorruptStreamError(
                 f"The image was written by another model ({head.fingerprint.hex()}) than this one "
@@ -131,8 +149,8 @@ class ImageMixin:
         n_channels, image = self._image_channels(), np.asarray(image)
         if image.dtype != np.uint8:
             raise ValueError(
-                f"The image holds {image.dtype}, but encode_image takes uint8, 0 to 255: rescale "
-                "and round it, as (image / image.max() * 255).round().astype('uint8') does."
+                f"The image holds {image.dtype}, but encode_image takes arrays of uint8, 0 to 255; "
+                f"{_remedy(image)}."
             )
         if image.ndim == 3 and image.shape[2] == 1:
             image = image[:, :, 0]
@@ -150,9 +168,20 @@ class ImageMixin:
         if _too_large(*image.shape[:2]):
             raise ValueError(
                 f"The image has {image.shape[0]} x {image.shape[1]} pixels, more than "
-                f"{MAX_PIXELS}, or than {MAX_SIDE} in a row; encode it in tiles."
+                f"{MAX_PIXELS} in all or {MAX_SIDE} in a row or column; encode it in tiles."
             )
         return image
+
+
+def _remedy(image):
+    """How to make uint8 of an array of another kind."""
+    if image.dtype.kind not in "buif":
+        return "open a file with numpy.asarray(PIL.Image.open(path))"
+    if image.dtype == np.uint16:
+        return "of 16 bits take (image // 257).astype('uint8')"
+    if image.dtype.kind == "f" and image.size and np.nanmax(np.abs(image)) <= 1:
+        return "of 0 to 1 take (image * 255).round().astype('uint8')"
+    return "of 0 to 255 take image.round().astype('uint8'), and rescale others first"
 
 
 def _too_large(height, width):
@@ -173,7 +202,10 @@ class ImageHead:
 def read_image_head(data):
     """The ImageHead of the bytes of `encode_image`, or CorruptStreamError."""
     if data[:3] != MAGIC:
-        raise CorruptStreamError("This is not an image of rdlearn (wrong first bytes).")
+        raise CorruptStreamError(
+            "This is not an image of rdlearn (wrong first bytes); `decompress` takes the bytes of "
+            "tables."
+        )
     if len(data) < FIXED + 2 + CHECKSUM:
         raise CorruptStreamError(f"The image holds {len(data)} bytes, less than its head.")
     if data[3] != VERSION:

@@ -33,7 +33,8 @@ def check_row_weight(weight, X, name):
     try:
         return check_sample_weight(weight, X, ensure_non_negative=True)
     except ValueError as error:
-        raise ValueError(str(error).replace("sample_weight", name)) from None
+        words = str(error).replace("sample_weight", name).replace("Sample weights", name)
+        raise ValueError(f"{words.rstrip('.')} ({name}: a number of 0 or more a row).") from None
 
 
 class EpochCallbacks:

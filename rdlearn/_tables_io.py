@@ -16,7 +16,15 @@ import numpy as np
 
 from rdlearn._persistence import whole_file
 
-__all__ = ["READABLE", "WRITABLE", "check_output", "read_table", "write_bytes", "write_table"]
+__all__ = [
+    "READABLE",
+    "WRITABLE",
+    "check_output",
+    "match_columns",
+    "read_table",
+    "write_bytes",
+    "write_table",
+]
 
 READABLE = (".csv", ".npy", ".npz", ".parquet")
 WRITABLE = (".csv", ".npy", ".parquet")
@@ -292,3 +300,24 @@ def _write_npy(file, frames, n_rows):
             }
             np.lib.format.write_array_header_1_0(file, header)
         file.write(np.ascontiguousarray(frame.to_numpy(dtype)).tobytes())
+
+
+def match_columns(codec, X, name):
+    """The table with its columns in the model's order."""
+    names = getattr(codec, "feature_names_in_", None)
+    if not hasattr(X, "columns"):
+        return X
+    if names is None:
+        return X.to_numpy(np.result_type(*(_float_of(kind) for kind in X.dtypes)))
+    missing = [label for label in names if label not in X.columns]
+    extra = [label for label in X.columns if label not in names]
+    for labels, verb in ((missing, "lacks"), (extra, "has, unlike the model,")):
+        if labels:
+            listed = ", ".join(map(repr, labels[:5])) + (", ..." if len(labels) > 5 else "")
+            noun = "column" if len(labels) == 1 else "columns"
+            raise ValueError(f"{name} {verb} the {noun} {listed} (the model has {len(names)}).")
+    return X[list(names)]
+
+
+def _float_of(kind):
+    return np.float32 if kind == np.float32 else np.float64

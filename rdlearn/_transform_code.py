@@ -32,9 +32,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
 
     A subclass supplies `_values` (rows to values for a step of 1), `_decode`, `_arrangement`
     (planes of the values and the price of a bit; None where each column has one table), `_centers`
-    (what values are drawn to, None for whole steps), `offset_` and `_without_noise` (the parameter
-    that has none, or None). `_design` sets `step_` and `code_`. A slope stands for the step
-    sqrt(FINE / slope).
+    (what values are drawn to, None for whole steps) and `offset_`; `_design` sets `step_` and
+    `code_`. A slope stands for the step sqrt(FINE / slope).
     """
 
     def _set_code(self, values, slope, coarser=1.0):
@@ -86,6 +85,12 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         if not self._asked_for_rate:
             if not direct:
                 slope = best_slope(self._measure_on(few), float(self.beta), bounds)
+                if slope < 1.01 * bounds[0]:
+                    warn(
+                        f"beta={self.beta:g} leads to the coarsest step there is: an image costs far "
+                        f"more than {self.beta:g} nats for a unit of distortion "
+                        f"({self.distortion_.unit}); raise beta, or set target_rate."
+                    )
             self._set_code(values, slope)
             return slope
         by_rate = self.target_rate is not None
@@ -171,20 +176,39 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(*pixels.shape[:2]))
         values = transform.analyse(pixels)
+        symbols = self._pixel_symbols(code, values)
         if search_steps:
-            values = self._searched(pixels, values, search_steps)
+            found = self._searched(pixels, values, search_steps)
+            both = symbols, self._pixel_symbols(code, found)
+
+            size = pixels.shape[:2]
+
+            def cost(symbols):
+                nats = bits_to_nats(float(code.code_length(symbols)[0]))
+                return nats + self._priced_loss(
+                    pixels, self._pixels(transform, code, symbols, *size)
+                )
+
+            # The search looks at learned laws and at pixels beyond black and white.
+            symbols = min(both, key=cost)
+        return code.encode(symbols)
+
+    def _pixel_symbols(self, code, values):
         steps = self._in_steps(self._moved(values, -1))[None]
         if not (np.abs(steps) < MAX_SYMBOL).all():
             raise ValueError(
                 "The image lies too many steps outside the training data to be coded; fit on "
                 "images of its kind, with data_range as their largest possible value."
             )
-        return code.encode(code.quantize(steps))
+        return code.quantize(steps)
 
     def _decode_pixels(self, payload, height, width):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(height, width))
-        values = code.dequantize(code.decode(payload, 1))[0] * np.float32(self.step_)
+        return self._pixels(transform, code, code.decode(payload, 1), height, width)
+
+    def _pixels(self, transform, code, symbols, height, width):
+        values = code.dequantize(symbols)[0] * np.float32(self.step_)
         pixels = transform.synthesise(self._moved(values, 1), height, width)
         return self.distortion_.reproduction(pixels)
 
@@ -236,12 +260,17 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         check_is_fitted(self)
         if view not in ("coded", "noisy"):
             raise ValueError(f"view={view!r} must be 'coded' or 'noisy'.")
-        if view == "noisy" and self._without_noise:
-            raise ValueError(
-                "view='noisy' is of codes that were trained with noise, but "
-                f"{self._without_noise} has none; use view='coded'."
-            )
+        if view == "noisy":
+            self._refuse_without_noise("view='noisy' is of", "view='coded'")
         return view == "coded"
+
+    def _refuse_without_noise(self, what, instead):
+        without = "architecture='wavelet'" if self.architecture_ == "wavelet" else ""
+        without = without or (self.n_centers_ and "quantizer='centers'")
+        if without:
+            raise ValueError(
+                f"{what} codes that were trained with noise, but {without} has none; use {instead}."
+            )
 
     def _check_state(self):
         super()._check_state()

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from rdlearn._image_codec import ImageTransforms
-from rdlearn._image_stream import checked_image_shape
+from rdlearn._image_stream import checked_image_shape, refuse_stack
 from rdlearn._networks import NetworkMixin
 from rdlearn._sklearn import Interval, StrOptions, check_row_weight, with_callbacks
 from rdlearn._transform_code import FINE, TransformCodec
@@ -59,11 +59,13 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         What is lost, summed over features. Nets need a gradient; of a wavelet only the step depends
         on it. "ms_ssim" and "nlpd" need `image_shape` and `data_range`.
     architecture : {"dense", "conv", "wavelet"}, default="dense"
+        Of tables, of images, of images. A wavelet looks at no parameter of nets or of training.
     image_shape : tuple of int, default=None
-        (height, width, n_channels) of the images that the rows of X are, each in C order; for
-        images.
+        (height, width, n_channels) of the images that the rows of X are, each in C order, with one
+        channel or three; for images.
     patch_size : int, default=128
-        Side of the squares, in pixels, that convolutions are trained on.
+        Side of the squares, in pixels, that convolutions are trained on, 16 at least; no more than
+        the images have.
     context : {"none", "causal"}, default="none"
         "causal": the table of a symbol is chosen by the magnitudes of those already coded, in
         integers: earlier components of a row; in images neighbours, coarser bands, other colours.
@@ -81,11 +83,11 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     batch_size : int or "auto", default="auto"
         Rows of a minibatch; "auto" is min(100, n_samples).
     max_iter : int, default=200
-        Epochs. The schedules of the learning rate and of the price of the rate, which in a fresh
-        fit grows from nothing over the first half of the steps, are laid out over all of them.
-        Convolutions add a quarter as many in which the decoder alone learns from rounded codes.
+        Epochs, over which the schedules of the learning rate and of the price of the rate, which in
+        a fresh fit grows from nothing over the first half, are laid out. Convolutions add a quarter
+        as many in which the decoder alone learns from rounded codes.
     n_draws : int, default=4
-        Draws of the noise that the noisy view of rate and distortion is a mean over.
+        Draws of noise that the noisy view of rate and distortion is a mean over.
     shuffle : bool, default=True
         Whether rows are shuffled in each epoch.
     early_stopping : bool, default=False
@@ -249,8 +251,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
-            Finite numbers, at least two rows. float32 is kept, all else becomes float64; the
-            transforms compute in float32.
+            Finite numbers, at least two rows; with `image_shape` each row is an image. float32 is
+            kept, all else becomes float64; the transforms compute in float32.
         y : None
             Ignored.
         distortion_weight : array-like of shape (n_samples,), default=None
@@ -266,6 +268,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         ValueError
             The table, or a parameter on this table, is unusable; the sentence has the remedy.
         """
+        refuse_stack(X)
         self._weight = distortion_weight
         try:
             with self._calling_back(y):
@@ -349,16 +352,14 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         return Arrangement("columns", (self.n_components_,), 0, partners), 0.0
 
     def _centers(self):
-        if self.architecture_ == "wavelet" or self.n_centers_ is None:
+        if self.n_centers_ is None:
             return None
         channel = self._build().views(self.params_)[1]
         return self._channel().centers(channel)
 
-    @property
-    def _without_noise(self):
-        if self.architecture_ == "wavelet":
-            return "architecture='wavelet'"
-        return None if self.n_centers_ is None else "quantizer='centers'"
+    def _draw_codes(self, X, n_draws, draw_keys=None):
+        self._refuse_without_noise("sample_codes draws", "transform")
+        return super()._draw_codes(X, n_draws, draw_keys)
 
     def _values(self, X):
         values = self._encode(X)[2] if self.image_shape_ is None else self._analysed(X)

@@ -8,8 +8,6 @@ import sys
 import time
 import warnings
 
-import numpy as np
-
 from rdlearn import (
     EchoAutoencoder,
     PCACodec,
@@ -20,10 +18,16 @@ from rdlearn import (
 )
 from rdlearn._console import Progress, Warner, one_line, sentence
 from rdlearn._curve_command import run_curve
-from rdlearn._image_command import compress_image, decompress_image, is_image, read_folder
+from rdlearn._image_command import (
+    check_folder,
+    compress_image,
+    decompress_image,
+    is_image,
+    read_folder,
+)
 from rdlearn._image_stream import MAGIC
 from rdlearn._info_command import price_of, print_facts, run_info, unit_of
-from rdlearn._tables_io import WRITABLE, check_output, read_table, write_table
+from rdlearn._tables_io import WRITABLE, check_output, match_columns, read_table, write_table
 from rdlearn.coding import container
 from rdlearn.distortions import get_distortion
 
@@ -157,7 +161,7 @@ def _parser():
     fit = command(
         "fit",
         _fit,
-        "Learn a codec from a table and save it.",
+        "Learn a codec from a table or a folder of images, cut to the smallest, and save it.",
         "fit table.csv --model m.rdl --target-rate 20",
     )
     fit.add_argument(
@@ -171,27 +175,30 @@ def _parser():
         choices=WITH_BYTES,
         help="tables: pca (default) or uniform (nets); images: wavelet (default) or conv (nets)",
     )
-    fit.add_argument("--beta", type=_positive, metavar="PRICE", help="price of distortion, in nats")
+    fit.add_argument("--beta", type=_positive, metavar="PRICE", help="nats per unit of distortion")
     target = fit.add_mutually_exclusive_group()
     target.add_argument("--target-rate", type=_positive, metavar="BITS", help="bits per sample")
     target.add_argument(
         "--target-distortion", type=_positive, metavar="D", help="distortion per sample"
     )
-    fit.add_argument("--n-components", type=_count, metavar="N", help="most components kept")
-    fit.add_argument("--n-bits", type=_count, metavar="B", help="fixed bits for every component")
+    fit.add_argument(
+        "--n-components", type=_count, metavar="N", help="most components kept, of nets the code"
+    )
+    fit.add_argument("--n-bits", type=_count, metavar="B", help="of pca: fixed bits a component")
+    fit.add_argument("--max-iter", type=_count, metavar="N", help="of nets: epochs (default: 200)")
     fit.add_argument("--seed", type=_seed, default=0, help="default: 0")
     _add_loss(fit, default="squared_error")
 
     compress = command(
         "compress",
         _compress,
-        "Compress a table with a fitted codec.",
+        "Compress a table or an image with a fitted codec.",
         "compress --model m.rdl table.csv out.rd",
     )
     decompress = command(
         "decompress",
         _decompress,
-        "Write the reconstruction of a compressed table.",
+        "Write the reconstruction of a compressed table or image.",
         "decompress --model m.rdl out.rd back.csv",
     )
     for sub, source, target in (
@@ -205,6 +212,9 @@ def _parser():
         sub.add_argument("--model", required=True, metavar="FILE", help="file that fit wrote")
         sub.add_argument("data", metavar="IN", help=source)
         sub.add_argument("out", metavar="OUT", help=target)
+    compress.add_argument(
+        "--search-steps", type=_steps, default=0, metavar="N", help="of conv: search for the code"
+    )
 
     info = command("info", run_info, "Say what a model or compressed file is.", "info m.rdl")
     info.add_argument("file", metavar="FILE")
@@ -215,7 +225,8 @@ def _add_loss(parser, default):
     parser.add_argument(
         "--distortion",
         default=default,
-        help="squared_error (default), absolute_error, hamming or bernoulli",
+        help="squared_error (default), absolute_error, hamming or bernoulli; of images ms_ssim or "
+        "nlpd",
     )
     parser.add_argument(
         "--standardize",
@@ -242,6 +253,7 @@ def _number(kind, least, what):
 _positive = _number(float, lambda value: 0 < value < math.inf, "a positive number")
 _count = _number(int, lambda value: value >= 1, "a positive whole number")
 _folds = _number(int, lambda value: value >= 2, "a whole number from 2")
+_steps = _number(int, lambda value: value >= 0, "a whole number of 0 or more")
 _jobs = _number(int, lambda value: value >= 1 or value == -1, "a positive whole number or -1")
 _seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
 
@@ -265,21 +277,27 @@ def _fit(args, progress):
             "or --n-bits."
         )
     model = check_output(args.model, inputs=[args.data])
-    if not os.path.isdir(args.data):
+    check_folder(args.data)
+    images = os.path.isdir(args.data)
+    if not images:
         get_distortion(args.distortion)
-    progress.show(f"reading {args.data}")
-    name, shape = args.codec, None
-    if os.path.isdir(args.data):
-        X, shape = read_folder(args.data)
-        name = name or "wavelet"
-    else:
-        X = read_table(args.data, progress.note)
-        name = name or "pca"
-    if (name in OF_IMAGES) != (shape is not None):
+    name = args.codec or ("wavelet" if images else "pca")
+    if (name in OF_IMAGES) != images:
         raise ValueError(
             f"--codec {name} codes {'images' if name in OF_IMAGES else 'tables'}, and {args.data} "
-            f"is a {'table' if shape is None else 'folder of images'}; choose another codec."
+            f"is a {'folder of images' if images else 'table'}; choose another codec."
         )
+    for option, value, owners in (
+        ("--n-bits", args.n_bits, ("pca",)),
+        ("--max-iter", args.max_iter, ("uniform", "conv")),
+    ):
+        if value is not None and name not in owners:
+            raise ValueError(f"{option} is of --codec {' or '.join(owners)}, not of {name}.")
+    progress.show(f"reading {args.data}")
+    if images:
+        X, shape = read_folder(args.data, progress.note)
+    else:
+        X, shape = read_table(args.data, progress.note), None
     n_samples, n_features = X.shape
     progress.show(f"fitting {n_samples} rows of {n_features} features")
     codec = _make_codec(
@@ -290,6 +308,7 @@ def _fit(args, progress):
         target_distortion=args.target_distortion,
         n_components=args.n_components,
         n_bits=args.n_bits,
+        max_iter=args.max_iter,
         distortion=args.distortion,
         standardize=args.standardize or None,
         random_state=args.seed,
@@ -329,8 +348,10 @@ def _compress(args, progress):
     if is_image(args.data):
         compress_image(codec, args, out)
         return
+    if os.path.isdir(args.data):
+        raise ValueError(f"{args.data} is a folder; compress its images one by one.")
     progress.show(f"reading {args.data}")
-    X = _match_columns(codec, read_table(args.data, progress.note), args.data)
+    X = match_columns(codec, read_table(args.data, progress.note), args.data)
     progress.show(f"compressing {len(X)} rows")
     start = time.perf_counter()
     codec.compress_to(X, out)
@@ -343,27 +364,6 @@ def _compress(args, progress):
         ratio=f"{before / after:.4g} to 1",
         time=f"{seconds:.2f} s",
     )
-
-
-def _match_columns(codec, X, name):
-    """The table with its columns in the model's order."""
-    names = getattr(codec, "feature_names_in_", None)
-    if not hasattr(X, "columns"):
-        return X
-    if names is None:
-        return X.to_numpy(np.result_type(*(_float_of(kind) for kind in X.dtypes)))
-    missing = [label for label in names if label not in X.columns]
-    extra = [label for label in X.columns if label not in names]
-    for labels, verb in ((missing, "lacks"), (extra, "has, unlike the model,")):
-        if labels:
-            listed = ", ".join(map(repr, labels[:5])) + (", ..." if len(labels) > 5 else "")
-            noun = "column" if len(labels) == 1 else "columns"
-            raise ValueError(f"{name} {verb} the {noun} {listed} (the model has {len(names)}).")
-    return X[list(names)]
-
-
-def _float_of(kind):
-    return np.float32 if kind == np.float32 else np.float64
 
 
 def _decompress(args, progress):

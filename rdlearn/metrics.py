@@ -28,7 +28,7 @@ def psnr(x, x_hat, *, data_range):
     Raises
     ------
     ValueError
-        Shapes differ or are empty, or `data_range` is not positive.
+        Shapes differ or are empty, values are no numbers, or `data_range` is not positive.
 
     Examples
     --------
@@ -40,6 +40,7 @@ def psnr(x, x_hat, *, data_range):
         raise ValueError(
             f"Arrays of shapes {x.shape} and {x_hat.shape} must have one shape and hold values."
         )
+    _check_numbers(x, x_hat)
     return psnr_db(float(np.mean(np.square(x - x_hat))), check_data_range(data_range))
 
 
@@ -62,6 +63,10 @@ def psnr_db(mean_squared_error, data_range):
     >>> round(psnr_db(6.5025, 255), 6)
     40.0
     """
+    if not 0 <= mean_squared_error:
+        raise ValueError(
+            f"mean_squared_error={mean_squared_error!r} must be a number of 0 or more."
+        )
     if mean_squared_error == 0:
         return math.inf
     return 10 * math.log10(data_range**2 / mean_squared_error)
@@ -166,7 +171,7 @@ def check_data_range(data_range):
 def check_version(version):
     """A version of the distance, or ValueError."""
     if version not in VERSIONS:
-        raise ValueError(f"version={version!r} of the distance must be 2016 or 2017.")
+        raise ValueError(f"version={version!r} of nlpd must be 2016 or 2017, a number.")
     return int(version)
 
 
@@ -178,4 +183,11 @@ def _images(x, x_hat):
             f"Images of shapes {x.shape} and {x_hat.shape} must have one shape, (height, width) "
             "or (height, width, channels)."
         )
+    _check_numbers(x, x_hat)
     return tuple(image.reshape(1, *image.shape[:2], -1) for image in (x, x_hat))
+
+
+def _check_numbers(*images):
+    for name, image in zip(("x", "x_hat"), images, strict=True):
+        if not np.isfinite(image).all():
+            raise ValueError(f"{name} holds NaN or infinity; quality is of finite numbers.")

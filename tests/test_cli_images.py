@@ -106,6 +106,63 @@ def test_codecs_and_data_must_go_together(model, capsys):
     assert "grey and colour" in refused(capsys, "fit", "photos", *fit)
 
 
+def test_pixels_are_read_as_a_viewer_shows_them(model, capsys):
+    def coded(name):
+        assert run(capsys, "compress", "--model", "m.rdl", name, "o.rd")[0] == 0
+        assert run(capsys, "decompress", "--model", "m.rdl", "o.rd", "back.png")[0] == 0
+        with Image.open("back.png") as back:
+            return back.mode, back.size
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(30, 50)).save("turned.jpg", exif=exif, quality=95)
+    assert coded("turned.jpg")[1] == (30, 50)
+    Image.fromarray(picture(30, 50, grey=True) > 128).save("bits.png")
+    assert coded("bits.png")[0] == "L"
+    palette = Image.fromarray(picture(30, 50)).quantize(16)
+    palette.save("palette.png")
+    assert coded("palette.png")[0] == "RGB"
+    palette.save("through.png", transparency=3)
+    assert "alpha channel" in refused(capsys, "compress", "--model", "m.rdl", "through.png", "o.rd")
+
+
+def test_what_is_cut_is_said(photos, capsys):
+    _, _, err = run(capsys, "fit", "photos", "--model", "m.rdl", "--beta", 0.02)
+    assert "cut to 55 x 40 pixels, the sides of photos/0.png and photos/5.png" in err
+
+
+def test_options_and_sources_that_do_not_fit(model, capsys):
+    fit = ["--model", "x.rdl", "--beta", 1]
+    assert "--n-bits is of --codec pca, not of wavelet" in refused(
+        capsys, "fit", "photos", *fit, "--n-bits", 3
+    )
+    assert "--max-iter is of --codec uniform or conv, not of wavelet" in refused(
+        capsys, "fit", "photos", *fit, "--max-iter", 3
+    )
+    assert "one image" in refused(capsys, "fit", "photo.png", *fit)
+    assert "no folder nope/" in refused(capsys, "fit", "nope/", *fit)
+    compress = ["compress", "--model", "m.rdl"]
+    assert "one by one" in refused(capsys, *compress, "photos", "o.rd")
+    assert "search_steps=3 searches" in refused(
+        capsys, *compress, "photo.png", "o.rd", "--search-steps", 3
+    )
+    assert "whole number of 0" in refused(
+        capsys, *compress, "photo.png", "o.rd", "--search-steps", -3
+    )
+
+
+def test_a_search_on_the_command_line(photos, capsys):
+    fit = ["fit", "photos", "--model", "c.rdl", "--codec", "conv", "--beta", 0.01]
+    assert run(capsys, *fit, "--max-iter", 2, "--n-components", 4)[0] == 0
+    compress = ["compress", "--model", "c.rdl", "photo.png", "o.rd"]
+    assert run(capsys, *compress, "--search-steps", 4)[0] == 0
+    with Image.open("photo.png") as file:
+        blob = load("c.rdl").encode_image(np.asarray(file), search_steps=4)
+    assert (photos / "o.rd").read_bytes() == blob
+    out = run(capsys, "info", "c.rdl")[1]
+    assert "with noise, in the last epoch" in out
+
+
 def test_uniform_codes_a_table(folder, capsys):
     np.save("t.npy", np.random.default_rng(0).normal(size=(200, 3)).cumsum(axis=1))
     fit = ["fit", "t.npy", "--model", "u.rdl", "--codec", "uniform", "--beta", 5]

@@ -121,10 +121,11 @@ def test_grey_images_of_a_model_of_colours(kind):
 def test_images_of_another_kind(kind):
     codec, x = fitted(kind), image(20, 30, 3)
     for other, words in (
-        (x.astype(np.uint16), "holds uint16, but .* takes uint8"),
-        (x.astype(np.float32) / 255, "holds float32"),
+        (x.astype(np.uint16), r"holds uint16, but .* takes arrays of uint8.*image // 257\)"),
+        (x.astype(np.float32) / 255, r"holds float32.*\(image \* 255\)"),
+        (x.astype(np.float32), r"holds float32.*of 0 to 255 take image.round\(\)"),
         (x > 100, "holds bool"),
-        (x.tolist(), "holds int64"),
+        (x.tolist(), r"holds int64.*of 0 to 255 take image.round\(\)"),
         (np.dstack([x, x[:, :, :1]]), "shape .20, 30, 4.*alpha channel with image"),
         (x[:, :, :2], "shape .20, 30, 2.*alpha channel"),
         (np.repeat(x, 2, axis=2), r"shape \(20, 30, 6\), but [^;]*$"),
@@ -134,7 +135,8 @@ def test_images_of_another_kind(kind):
         (x[:, :, :0], r"shape \(20, 30, 0\)"),
         (x[0, :, 0], r"shape \(30,\)"),
         (x[None], r"shape \(1, 20, 30, 3\)"),
-        (None, "holds object"),
+        (None, "holds object.*PIL.Image.open"),
+        ("photo.png", "holds <U9.*PIL.Image.open"),
     ):
         with pytest.raises(ValueError, match=words):
             codec.encode_image(other)
@@ -147,14 +149,14 @@ def test_too_large_images(monkeypatch):
     codec, x = fitted("wavelet"), image(20, 30, 3)
     blob = codec.encode_image(x)
     monkeypatch.setattr(_image_stream, "MAX_PIXELS", 599)
-    with pytest.raises(ValueError, match="20 x 30 pixels, more than 599, .* in tiles"):
+    with pytest.raises(ValueError, match="20 x 30 pixels, more than 599 in all .* in tiles"):
         codec.encode_image(x)
     with pytest.raises(CorruptStreamError, match="impossible size"):
         codec.decode_image(blob)
     monkeypatch.setattr(_image_stream, "MAX_PIXELS", 600)
     monkeypatch.setattr(_image_stream, "MAX_SIDE", 29)
     for other in (x, x.transpose(1, 0, 2)):
-        with pytest.raises(ValueError, match="or than 29 in a row"):
+        with pytest.raises(ValueError, match="or 29 in a row or column"):
             codec.encode_image(other)
     with pytest.raises(CorruptStreamError, match="impossible size"):
         codec.decode_image(blob)
@@ -192,8 +194,10 @@ def test_streams_of_other_models_and_versions():
     with pytest.raises(CorruptStreamError, match="impossible size or kind"):
         codec.decode_image(with_checksum(blob[:12] + b"\2" + blob[13:]))
     for not_bytes in (7, "RDI", None):
-        with pytest.raises(TypeError):
+        with pytest.raises(ValueError, match=f"not {type(not_bytes).__name__}; read a file"):
             codec.decode_image(not_bytes)
+    with pytest.raises(CorruptStreamError, match="`decompress` takes the bytes of tables"):
+        codec.decode_image(codec.compress(fields(2, SHAPE).reshape(2, -1)))
 
 
 PLAIN = settings(deadline=None, derandomize=True, max_examples=120, database=None)
@@ -384,3 +388,36 @@ def test_images_of_more_symbols_than_a_chunk(monkeypatch):
     np.testing.assert_array_equal(codec.decompress(blob), codec.reconstruct(X))
     with pytest.raises(ValueError, match="between 1 and 1"):
         codec.compress(X, chunk_rows=2)
+
+
+@pytest.mark.parametrize(
+    "factor, shift, data_range",
+    [(1 / 255, 0, None), (1 / 255, 0, 255), (1, 0, 1), (1, -300, 255), (2, 0, None)],
+)
+def test_a_data_range_that_contradicts_the_images(factor, shift, data_range):
+    X = fields(4, SHAPE).reshape(4, -1) * factor + shift
+    codec = UniformNoiseCodec(
+        architecture="wavelet", image_shape=SHAPE, data_range=data_range, beta=0.1 / factor**2
+    )
+    with pytest.warns(UserWarning, match=f"data_range={data_range} takes 0 for black and"):
+        codec.fit(X)
+
+
+def test_stacks_of_images_are_told_how_to_be_rows():
+    stack = fields(4, SHAPE)
+    with pytest.raises(ValueError, match=r"X.reshape\(4, -1\) and image_shape=\(32, 48, 3\)"):
+        clone(fitted("wavelet")).fit(stack)
+
+
+@pytest.mark.parametrize("beta", [1.0, 1e-3])
+def test_prices_beyond_all_steps(beta):
+    X = fields(4, (32, 32, 1)).reshape(4, -1)
+    codec = UniformNoiseCodec(
+        architecture="wavelet",
+        image_shape=(32, 32, 1),
+        data_range=255,
+        distortion="ms_ssim",
+        beta=beta,
+    )
+    with pytest.warns(UserWarning, match=f"beta={beta:g} leads to the coarsest step"):
+        codec.fit(X)

@@ -129,6 +129,23 @@ def test_a_search_lowers_the_objective(kind):
     assert more.sum() < 0.99 * before.sum() and more.sum() < some.sum()
 
 
+@CONVS
+@pytest.mark.parametrize("n_steps", [1, 7])
+def test_a_search_never_costs_more(kind, n_steps):
+    codec = fitted(kind)
+    n_channels = codec.image_shape_[2]
+    flat = np.full((32, 32, n_channels), 255, np.uint8)
+    for x in (*(fields(4, (32, 32, n_channels), 9).astype(np.uint8)), flat):
+        pixels = x * np.float32(codec._white() / 255)
+        costs = []
+        for steps in (0, n_steps):
+            blob = codec._encode_pixels(pixels, steps)
+            lost = codec._priced_loss(pixels, codec._decode_pixels(blob, 32, 32))
+            costs.append(bits_to_nats(8 * len(blob)) + lost)
+        # Bytes are whole.
+        assert costs[1] < costs[0] + bits_to_nats(16)
+
+
 def test_sentences():
     x = image(20, 20, 3)
     with pytest.raises(ValueError, match="search_steps=3.*architecture='wavelet' has none"):

@@ -83,5 +83,22 @@ def test_images_smaller_than_the_window(shape):
 @pytest.mark.parametrize("version", [2018, None, "2016"])
 def test_versions_of_the_distance(version):
     x = np.zeros((8, 8))
-    with pytest.raises(ValueError, match=f"version={version!r} of the distance must be 2016 or"):
+    with pytest.raises(ValueError, match=f"version={version!r} of nlpd must be 2016 or"):
         nlpd(x, x, data_range=1, version=version)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("metric", [psnr, ms_ssim, nlpd])
+def test_images_that_are_no_numbers(metric, bad):
+    x = np.zeros((16, 16))
+    y = x.copy()
+    y[3, 4] = bad
+    for pair, name in (((x, y), "x_hat"), ((y, x), "x")):
+        with pytest.raises(ValueError, match=f"^{name} holds NaN or infinity"):
+            metric(*pair, data_range=1.0)
+
+
+@pytest.mark.parametrize("error", [-1.0, np.nan])
+def test_errors_that_are_none(error):
+    with pytest.raises(ValueError, match="mean_squared_error"):
+        psnr_db(error, 255)
