@@ -41,7 +41,7 @@ def checked_image_shape(image_shape, n_features):
 
 def refuse_stack(X):
     """ValueError for images that are not rows."""
-    shape = np.shape(X)
+    shape = getattr(X, "shape", ())
     if len(shape) == 4:
         raise ValueError(
             f"X has shape {shape}, but each image is a row here: pass X.reshape({shape[0]}, -1) "

@@ -87,8 +87,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
                 slope = best_slope(self._measure_on(few), float(self.beta), bounds)
                 if slope < 1.01 * bounds[0]:
                     warn(
-                        f"beta={self.beta:g} leads to the coarsest step there is: an image costs far "
-                        f"more than {self.beta:g} nats for a unit of distortion "
+                        f"beta={self.beta:g} leads to the coarsest step there is: an image costs "
+                        f"far more than {self.beta:g} nats for a unit of distortion "
                         f"({self.distortion_.unit}); raise beta, or set target_rate."
                     )
             self._set_code(values, slope)

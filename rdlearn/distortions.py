@@ -270,8 +270,8 @@ def get_distortion(distortion, image_shape=None, data_range=None):
     needed = {"image_shape": image_shape, "data_range": data_range}
     missing = " and ".join(name for name, value in needed.items() if value is None)
     if missing:
-        examples = {"image_shape": "image_shape=(28, 28, 1), say,", "data_range": "data_range=255"}
-        remedy = " and ".join(examples[name] for name, value in needed.items() if value is None)
+        examples = {"image_shape": "image_shape=(28, 28, 1), say", "data_range": "data_range=255"}
+        remedy = ", and ".join(examples[name] for name, value in needed.items() if value is None)
         raise ValueError(
             f"distortion={distortion!r} compares images and needs {missing}: set {remedy}, or "
             f"where there is no such parameter pass distortion={kind.__name__}(image_shape="

@@ -136,7 +136,7 @@ def test_parameters_of_one_of_them():
         with pytest.raises(ValueError, match="has a side below 11, the window of MS-SSIM"):
             MultiScaleSSIM(shape, 255)
     NLPD((1, 1, 1), 255)
-    with pytest.raises(ValueError, match="version=2015 of the distance must be 2016 or 2017"):
+    with pytest.raises(ValueError, match="version=2015 of nlpd must be 2016 or 2017"):
         NLPD(SHAPE, 255, version=2015)
 
 
@@ -168,8 +168,11 @@ def test_names_need_the_shape_and_the_range(name, kind):
             assert f"distortion='{name}' compares images and needs {' and '.join(missing)}:" in (
                 sentence
             )
-            assert "set image_shape=(28, 28, 1), say, and data_range=255" in sentence
-            assert f"pass distortion={kind}(image_shape=(28, 28, 1), data_range=255)." in sentence
+            # Only what is missing is asked for.
+            asked = sentence.partition("where there is no such parameter")[0]
+            assert ("image_shape=(28, 28, 1)" in asked) == ("image_shape" in missing)
+            assert ("data_range=255" in asked) == ("data_range" in missing)
+            assert f"pass distortion={kind}(image_shape=(28, 28, 1), data_range=255)," in sentence
     # What other distortions do not need, they do not look at.
     assert get_distortion("squared_error", "no shape", "no range") == SquaredError()
 
