@@ -45,8 +45,9 @@ def _info_model(path):
     if hasattr(codec, "beta_"):
         facts["beta"] = price_of(codec)
     if "rate_bits" in last:
-        noisy = ", with noise, in the last epoch" if hasattr(codec, "params_") else ""
-        facts["rate"] = f"{last['rate_bits']:.4g} bits per training sample{noisy}"
+        # Of nets what the last epoch saw, while the weights changed.
+        when = ", as training ended" if hasattr(codec, "params_") else ""
+        facts["rate"] = f"{last['rate_bits']:.4g} bits per training sample{when}"
         facts["distortion"] = f"{last['distortion']:.5g} per training sample ({unit_of(codec)})"
     estimate = getattr(codec, "rate_distortion_estimate_", None)
     if estimate is not None:

@@ -222,7 +222,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         X : array-like of shape (n_samples, n_features)
         view : {"coded", "noisy"}, default="coded"
             Bits that are written, headers and tables not counted; or what training of nets sees:
-            -log2 of the learned density at codes with uniform noise, a mean over `n_draws`.
+            -log2 of the learned density at codes with uniform noise, a mean over `n_draws`. A
+            wavelet and centres have no noise and raise ValueError.
 
         Returns
         -------
@@ -240,7 +241,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         ----------
         X : array-like of shape (n_samples, n_features)
         view : {"coded", "noisy"}, default="coded"
-            Of rounded codes; or, of nets, of codes with uniform noise, a mean over `n_draws`.
+            Of rounded codes; or, of nets, of codes with uniform noise, a mean over `n_draws`. A
+            wavelet and centres have no noise and raise ValueError.
 
         Returns
         -------

@@ -57,7 +57,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     distortion : {"squared_error", "absolute_error", "bernoulli", "ms_ssim", "nlpd"} or \
             Distortion, default="squared_error"
         What is lost, summed over features. Nets need a gradient; of a wavelet only the step depends
-        on it. "ms_ssim" and "nlpd" need `image_shape` and `data_range`.
+        on it. "ms_ssim" and "nlpd" need `image_shape` and `data_range`, and large prices: ms_ssim
+        of photographs of 320 x 480 a beta of 2e5 to 3e6 for 0.1 to 0.5 bit per pixel.
     architecture : {"dense", "conv", "wavelet"}, default="dense"
         Of tables, of images, of images. A wavelet looks at no parameter of nets or of training.
     image_shape : tuple of int, default=None

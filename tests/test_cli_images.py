@@ -160,7 +160,7 @@ def test_a_search_on_the_command_line(photos, capsys):
         blob = load("c.rdl").encode_image(np.asarray(file), search_steps=4)
     assert (photos / "o.rd").read_bytes() == blob
     out = run(capsys, "info", "c.rdl")[1]
-    assert "with noise, in the last epoch" in out
+    assert "per training sample, as training ended" in out
 
 
 def test_uniform_codes_a_table(folder, capsys):
