@@ -63,6 +63,16 @@ def test_finishing_helps_what_is_decoded(monkeypatch):
     assert finished.mean_distortion(X) < 0.97 * plain.mean_distortion(X)
 
 
+@pytest.mark.parametrize("quantizer", ["round", "centers"])
+def test_fits_of_patches_are_the_same_to_the_bit(quantizer):
+    model = clone(fitted("conv")).set_params(max_iter=3, quantizer=quantizer)
+    X = fields(24, SHAPE).reshape(24, -1).astype(np.float32)
+    one, two = clone(model).fit(X), clone(model).fit(X)
+    np.testing.assert_array_equal(one.params_, two.params_)
+    assert one.fingerprint == two.fingerprint
+    assert clone(model).set_params(random_state=1).fit(X).fingerprint != one.fingerprint
+
+
 def test_an_interrupt_while_finishing_loses_nothing(monkeypatch, capsys):
     model = clone(fitted("conv")).set_params(max_iter=4, verbose=True)
     X = fields(24, SHAPE).reshape(24, -1).astype(np.float32)
