@@ -9,9 +9,16 @@ import numpy as np
 
 from rdlearn._info_command import print_facts
 from rdlearn._tables_io import check_output, write_bytes
-from rdlearn.metrics import psnr
+from rdlearn.metrics import psnr, psnr_db
 
-__all__ = ["check_folder", "compress_image", "decompress_image", "is_image", "read_folder"]
+__all__ = [
+    "check_folder",
+    "compress_image",
+    "decompress_image",
+    "is_image",
+    "per_pixel",
+    "read_folder",
+]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".jp2")
 # Lossless ones: what a decoded image may be written to.
@@ -95,6 +102,14 @@ def _write_image(path, pixels):
     kind = {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".png": "PNG"}
     _pillow()[0].fromarray(pixels).save(file, kind[os.path.splitext(path)[1].lower()])
     write_bytes(path, file.getvalue())
+
+
+def per_pixel(shape, rate, lost, distortion):
+    """Facts about the mean image of a folder, in the units of images."""
+    facts = {"pixels": f"{rate / (shape[0] * shape[1]):.4g} bits per pixel"}
+    if distortion.name == "squared_error":
+        facts["pixels"] += f", {psnr_db(lost / np.prod(shape), 255):.2f} dB PSNR"
+    return facts
 
 
 def compress_image(codec, args, out):

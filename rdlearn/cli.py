@@ -23,6 +23,7 @@ from rdlearn._image_command import (
     compress_image,
     decompress_image,
     is_image,
+    per_pixel,
     read_folder,
 )
 from rdlearn._image_stream import MAGIC
@@ -324,6 +325,7 @@ def _fit(args, progress):
     print_facts(
         rate=f"{rate:.4g} bits per sample, {rate / n_features:.4g} per feature",
         distortion=f"{distortion:.5g} per sample ({unit_of(codec)})",
+        **(per_pixel(shape, rate, distortion, codec.distortion_) if images else {}),
         beta=price_of(codec),
         time=f"{seconds:.2f} s",
         model=f"{args.model}, {os.path.getsize(model)} bytes",

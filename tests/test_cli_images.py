@@ -1,5 +1,7 @@
 """Folders of images and single images on the command line."""
 
+import re
+
 import command_line
 import numpy as np
 import pytest
@@ -38,6 +40,11 @@ def photos(folder):
 def model(photos, capsys):
     status, out, _ = run(capsys, "fit", "photos", "--model", "m.rdl", "--beta", 0.02)
     assert status == 0 and "photo.png out.rd" in out
+    said = re.search(r"pixels +([\d.]+) bits per pixel, ([\d.]+) dB", out).groups()
+    codec = load("m.rdl")
+    rate, lost = (float(a) for a in codec.history_[["rate_bits", "distortion"]].iloc[-1])
+    assert float(said[0]) == pytest.approx(rate / (40 * 55), rel=1e-3)
+    assert float(said[1]) == pytest.approx(10 * np.log10(255**2 * 40 * 55 * 3 / lost), abs=0.01)
     return photos
 
 
