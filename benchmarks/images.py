@@ -86,19 +86,12 @@ def fitted(args):
     jobs += [
         ("conv for MS-SSIM", beta, {**perceptual, "beta": beta}, "causal") for beta in SSIM_BETAS
     ]
-    jobs += [("conv, none", beta, {**conv, "beta": beta}, "none") for beta in CONV_BETAS]
 
     def path_of(name, setting):
         return args.models / f"{name.replace(', ', '_').replace(' ', '_')}_{setting:g}.rdl"
 
     for name, setting, parameters, context in jobs:
         path = path_of(name, setting)
-        with_contexts = path_of("conv, causal", setting)
-        if name == "conv, none" and not path.exists():
-            if with_contexts.exists():
-                static_tables(with_contexts, args).save(path)
-            else:
-                continue
         if not path.exists():
             if parameters["architecture"] == "conv" and not args.hours:
                 continue
@@ -107,11 +100,13 @@ def fitted(args):
             )
             train(model, args).save(path)
         found.setdefault(name, []).append((setting, load(path)))
-    if "conv, causal" in found:
-        steps = 5 if args.quick else SEARCH_STEPS
-        found["conv, searched"] = [
-            (setting, Searched(model, steps)) for setting, model in found["conv, causal"]
-        ]
+    for setting, model in found.get("conv, causal", []):
+        path = path_of("conv, none", setting)
+        if not path.exists():
+            static_tables(path_of("conv, causal", setting), args).save(path)
+        found.setdefault("conv, none", []).append((setting, load(path)))
+        searched = Searched(model, 5 if args.quick else SEARCH_STEPS)
+        found.setdefault("conv, searched", []).append((setting, searched))
     return found
 
 
