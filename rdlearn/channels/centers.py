@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import log_softmax
 
 from rdlearn.channels.memoryless import Memoryless
-from rdlearn.kernels.centers import assign_centers
 
 __all__ = ["CentersChannel"]
 
@@ -65,7 +64,7 @@ class CentersChannel(Memoryless):
         rate = work.empty("rate", (len(code),), np.float64)
         nats = -log_softmax(share.astype(np.float64), axis=1)
         shape = (len(code), -1, self.n_components)
-        assign_centers(
+        work.ops.assign_centers(
             encoded.reshape(shape),
             centers,
             nats,

@@ -3,7 +3,6 @@
 import numpy as np
 
 from rdlearn.channels.memoryless import Memoryless
-from rdlearn.kernels.uniform_noise import mixture_rate
 
 __all__ = ["UniformNoiseChannel"]
 
@@ -54,7 +53,7 @@ class UniformNoiseChannel(Memoryless):
         by_code = work.empty("rate slope", code.shape, code.dtype)
         by_law = work.empty("law slope", (3, self.n_components, N_MIXTURE), np.float64)
         shape = (len(code), -1, self.n_components)
-        mixture_rate(
+        work.ops.mixture_rate(
             code.reshape(shape), *self._split(params), rate, by_code.reshape(shape), *by_law
         )
         return code, rate, (by_code, by_law)

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from rdlearn.kernels.boltzmann import decayed_add, softplus_sums
+from rdlearn.kernels.centers import assign_centers
 from rdlearn.kernels.convolution import (
     gather_patches,
     gdn_backward,
@@ -19,12 +20,14 @@ from rdlearn.kernels.losses import cross_entropy, loss
 from rdlearn.kernels.products import affine
 from rdlearn.kernels.random import bernoulli
 from rdlearn.kernels.sparse import SPARSE, sparse_add_product, sparse_product
+from rdlearn.kernels.uniform_noise import mixture_rate
 
 __all__ = [
     "activation_gradient",
     "adam_step",
     "add_dense_product",
     "add_product",
+    "assign_centers",
     "bernoulli",
     "bias_activation",
     "cross_entropy",
@@ -45,6 +48,7 @@ __all__ = [
     "matmul",
     "matmul_by_rows",
     "matmul_sparse",
+    "mixture_rate",
     "scatter_patches",
     "softplus_sums",
     "tilt",
