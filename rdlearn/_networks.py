@@ -63,19 +63,6 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         """The channel of the fitted model."""
         raise NotImplementedError
 
-    def _loss(self):
-        """The loss of the fitted model."""
-        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
-
-    def _goals(self, share=1.0):
-        """Targets of training, in nats and loss of a `share` of each row."""
-        goals = {}
-        if self.target_rate is not None:
-            goals["target_rate"] = share * bits_to_nats(self.target_rate)
-        if self.target_distortion is not None:
-            goals["target_loss"] = share * self.target_distortion
-        return goals
-
     def _channel_shape(self):
         """Fitted attributes that `_channel` looks at, by name, from parameters."""
         raise NotImplementedError
@@ -152,6 +139,19 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         return t
 
     # Training.
+
+    def _loss(self):
+        """The loss of the fitted model."""
+        return make_loss(self.distortion_, self.mean_ / self._units(), self.spread_)
+
+    def _goals(self, share=1.0):
+        """Targets of training, in nats and loss of a `share` of each row."""
+        goals = {}
+        if self.target_rate is not None:
+            goals["target_rate"] = share * bits_to_nats(self.target_rate)
+        if self.target_distortion is not None:
+            goals["target_loss"] = share * self.target_distortion
+        return goals
 
     def _build(self, loss=None):
         """The model as an objective, from fitted attributes alone."""

@@ -179,9 +179,7 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         symbols = self._pixel_symbols(code, values)
         if search_steps:
             found = self._searched(pixels, values, search_steps)
-            both = symbols, self._pixel_symbols(code, found)
-
-            size = pixels.shape[:2]
+            both, size = (symbols, self._pixel_symbols(code, found)), pixels.shape[:2]
 
             def cost(symbols):
                 nats = bits_to_nats(float(code.code_length(symbols)[0]))
@@ -267,8 +265,9 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         return view == "coded"
 
     def _refuse_without_noise(self, what, instead):
-        without = "architecture='wavelet'" if self.architecture_ == "wavelet" else ""
-        without = without or (self.n_centers_ and "quantizer='centers'")
+        without = None if self.n_centers_ is None else "quantizer='centers'"
+        if self.architecture_ == "wavelet":
+            without = "architecture='wavelet'"
         if without:
             raise ValueError(
                 f"{what} codes that were trained with noise, but {without} has none; use {instead}."

@@ -217,6 +217,8 @@ def test_sentences():
     model = codec(max_iter=1).fit(X)
     with pytest.raises(ValueError, match="quantizer='centers' has none"):
         model.rate_samples(X, view="noisy")
+    with pytest.raises(ValueError, match="sample_codes draws .* has none; use transform"):
+        model.sample_codes(X)
     with pytest.raises(ValueError, match="cannot change n_centers_"):
         model.set_params(warm_start=True, n_centers=4).fit(X)
     model.set_params(n_centers=8, max_iter=2).fit(X)

@@ -9,7 +9,7 @@ from rdlearn import UniformNoiseCodec
 
 @pytest.mark.parametrize(
     "factor, shift, data_range",
-    [(1 / 255, 0, None), (1 / 255, 0, 255), (1, 0, 1), (1, -300, 255), (2, 0, None)],
+    [(1 / 255, 0, None), (1 / 255, 0, 255), (1, 0, 1), (1, -128, 255), (2, 0, None)],
 )
 def test_a_data_range_that_contradicts_the_images(factor, shift, data_range):
     X = fields(4, SHAPE).reshape(4, -1) * factor + shift
