@@ -23,9 +23,11 @@ from scipy import stats
 
 from rdlearn import EchoAutoencoder
 from rdlearn.channels.diagonal_echo import DiagonalEchoChannel, truncation_clip
-from rdlearn.channels.echo import MARGIN, EchoChannel
+from rdlearn.channels.echo import EchoChannel
 from rdlearn.datasets import load_omniglot
 from rdlearn.information import bits_to_nats
+from rdlearn.kernels import cpu
+from rdlearn.kernels.whitening import MARGIN
 from rdlearn.nets.layers import Workspace
 
 TERMS = (None, 25, 50, 99)
@@ -69,7 +71,7 @@ def main():
 def floor(name, channel, nats):
     rng = np.random.default_rng(0)
     encoded = rng.standard_normal((BATCH, channel.n_outputs)).astype(np.float32)
-    work, state = Workspace(), channel.start(np.float32)
+    work, state = Workspace(), channel.start(np.float32, cpu)
     draw = channel.draw(rng, BATCH)
     times = []
     for _ in range(200):
@@ -89,7 +91,7 @@ def law(n_terms, s):
     """Components with f of their own are independent chains, hence independent draws."""
     channel = DiagonalEchoChannel(DRAWS, n_terms, clip=s)
     rng = np.random.default_rng(1)
-    work, tail = Workspace(), channel.start(np.float64)
+    work, tail = Workspace(), channel.start(np.float64, cpu)
     # Long enough that the zero the first chain ends in is forgotten.
     batches = 2 + math.ceil(7 / -math.log(s) / BATCH) if n_terms is None else 1
     for _ in range(batches):
@@ -110,7 +112,7 @@ def white_law(s):
     # Codes of variance 1, as far as the margin lets them: S up to 0.999.
     scatter, square = 1 - (1 + MARGIN) * s * s, s * s
     known = replace(
-        channel.start(np.float64),
+        channel.start(np.float64, cpu),
         scatter=np.full((1, 1), scatter),
         square=np.full(1, square),
         n_batches=10**6,

@@ -22,6 +22,7 @@ from rdlearn.nets.losses import make_loss
 
 N_IN, HIDDEN, CODE, BATCH = 784, (300, 300), 32, 100
 AIM = 1.6
+GAUSSIAN = GaussianChannel(CODE)
 
 
 def main():
@@ -31,7 +32,7 @@ def main():
     calls = {
         "matrix products": products(),
         "rdlearn, echo": step(EchoChannel(CODE), x),
-        "rdlearn, gaussian": step(GaussianChannel(CODE), x),
+        "rdlearn, gaussian": step(GAUSSIAN, x),
     }
     try:
         calls["PyTorch, gaussian"] = torch_step(x)
@@ -62,17 +63,17 @@ def main():
     report("training_speed", rows, args, "batch 100, 784-300-300-32, one thread")
 
 
-def products():
+def products(batch=BATCH, n_outputs=2 * CODE):
     """The matrix products of a step and nothing else."""
     rng = np.random.default_rng(0)
-    sizes = [(N_IN, *HIDDEN, 2 * CODE), (CODE, *HIDDEN[::-1], N_IN)]
+    sizes = [(N_IN, *HIDDEN, n_outputs), (CODE, *HIDDEN[::-1], N_IN)]
     shapes = [pair for net in sizes for pair in zip(net[:-1], net[1:], strict=True)]
 
     def f32(*shape):
         return rng.standard_normal(shape).astype(np.float32)
 
     layers = [
-        (f32(BATCH, a), f32(a, b), f32(BATCH, b), f32(a, b), f32(BATCH, a)) for a, b in shapes
+        (f32(batch, a), f32(a, b), f32(batch, b), f32(a, b), f32(batch, a)) for a, b in shapes
     ]
 
     def call():
@@ -86,33 +87,51 @@ def products():
     return call
 
 
-def step(channel, x):
-    """A training step of rdlearn on a batch."""
+def autoencoder(channel, x):
+    """Nets of rdlearn and their first parameters."""
     loss = make_loss(Bernoulli(), x.mean(axis=0), 1.0)
     encoder = dense_net(N_IN, HIDDEN, channel.n_outputs, "relu", "encoder")
     decoder = dense_net(CODE, HIDDEN[::-1], N_IN, "relu", "decoder")
     objective = Objective(encoder, channel, decoder, loss)
-    rng = np.random.default_rng(0)
-    params = objective.init(rng)
+    return objective, objective.init(np.random.default_rng(0))
+
+
+def step(channel, x):
+    """A training step of rdlearn on a batch, which returns nats a row."""
+    (objective, params), rng = autoencoder(channel, x), np.random.default_rng(1)
     grads = np.zeros_like(params)
     views, grad_views = objective.views(params), objective.views(grads)
     work = Workspace()
     adam = Adam(params.size, work.ops)
-    state = channel.start(np.float32)
+    state = channel.start(np.float32, work.ops)
 
     def call():
         nonlocal state
-        draw = channel.draw(rng, BATCH)
-        code, _, _, cache = objective.forward(views, x, x, None, draw, state, work, 1 / BATCH)
-        objective.backward(views, grad_views, cache, 1 / BATCH, work)
+        draw, n = channel.draw(rng, len(x)), len(x)
+        code, rate, lost, cache = objective.forward(views, x, x, None, draw, state, work, 1 / n)
+        objective.backward(views, grad_views, cache, 1 / n, work)
         adam.step(params, grads, 1e-3)
         state = objective.keep(code, cache, state)
+        return float(rate.mean() + lost.mean())
 
     return call
 
 
-def torch_step(x):
-    """The same step of a Gaussian variational autoencoder in PyTorch, on one thread."""
+def gaussian(encoded):
+    """Code and rate, in PyTorch, of a Gaussian variational autoencoder."""
+    import torch
+
+    mu, log_sigma = encoded.chunk(2, dim=1)
+    sigma = log_sigma.exp()
+    rate = (0.5 * (mu * mu + sigma * sigma - 1) - log_sigma).sum()
+    return mu + sigma * torch.randn_like(mu), rate
+
+
+def torch_step(x, channel=gaussian, ours=GAUSSIAN, laws=(), fused=None):
+    """The same step in PyTorch, on one thread, from the first parameters of our nets.
+
+    `laws` are the parameters of the channel.
+    """
     import torch
     from torch import nn
 
@@ -123,7 +142,7 @@ def torch_step(x):
         nn.ReLU(),
         nn.Linear(first, second),
         nn.ReLU(),
-        nn.Linear(second, 2 * CODE),
+        nn.Linear(second, ours.n_outputs),
     )
     decoder = nn.Sequential(
         nn.Linear(CODE, second),
@@ -132,19 +151,25 @@ def torch_step(x):
         nn.ReLU(),
         nn.Linear(first, N_IN),
     )
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    objective, params = autoencoder(ours, x)
+    views = objective.views(params)
+    for net, arrays in ((encoder, views[0]), (decoder, views[2])):
+        for layer, part in zip(net[::2], arrays, strict=True):
+            layer.weight.data[:] = torch.from_numpy(part["weights"].T)
+            layer.bias.data[:] = torch.from_numpy(part["bias"])
+    parameters = [*encoder.parameters(), *decoder.parameters(), *laws]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused)
     data = torch.from_numpy(x)
 
     def call():
-        mu, log_sigma = encoder(data).chunk(2, dim=1)
-        sigma = log_sigma.exp()
-        logits = decoder(mu + sigma * torch.randn_like(mu))
-        rate = (0.5 * (mu * mu + sigma * sigma - 1) - log_sigma).sum()
+        code, rate = channel(encoder(data))
+        logits = decoder(code)
         loss = nn.functional.binary_cross_entropy_with_logits(logits, data, reduction="sum")
+        mean = (rate + loss) / len(data)
         optimizer.zero_grad()
-        ((rate + loss) / BATCH).backward()
+        mean.backward()
         optimizer.step()
+        return mean.item()
 
     return call
 

@@ -28,9 +28,14 @@ class BeliefNet:
         self.sizes = sizes
         counts = [d * h + d + h for d, h in zip(sizes, sizes[1:], strict=False)]
         self.params = np.zeros(sum(counts), np.float32) if params is None else params
-        parts = np.split(self.params, np.cumsum(counts)[:-1])
+        ends = np.cumsum(counts).tolist()
+        parts = [self.params[end - n : end] for end, n in zip(ends, counts, strict=True)]
         shapes = zip(sizes, sizes[1:], parts, strict=False)
         self.machines = [Machine(d, h, part) for d, h, part in shapes]
+
+    def on(self, ops):
+        """This network on a device; on the CPU the same numbers, else a copy."""
+        return BeliefNet(self.sizes, ops.to_device(self.params))
 
     def init(self, rng, mean):
         """Small random weights, and the visible biases at the data's mean."""

@@ -1,7 +1,6 @@
 """Restricted Boltzmann machines as numbers: conditionals, chains, gradients of the likelihood."""
 
 import numpy as np
-from scipy.special import softmax
 
 from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.nets.layers import Workspace
@@ -70,6 +69,10 @@ class Machine:
         self.visible = self.params[size : size + n_visible]
         self.hidden = self.params[size + n_visible :]
 
+    def on(self, ops):
+        """This machine on a device; on the CPU the same numbers, else a copy."""
+        return Machine(*self.weights.shape, ops.to_device(self.params))
+
     def init(self, rng, mean, scale):
         """Small random weights, and visible biases at the data's mean."""
         self.weights[:] = scale * rng.standard_normal(self.weights.shape)
@@ -101,12 +104,12 @@ class Machine:
             v = draws.bits(self.down(h, work, shift), work)
         return v
 
-    def free_energy(self, v):
-        """-ln sum over h of the unnormalised p(v, h), (n,), float64; row by row."""
-        work = Workspace(by_rows=True)
-        out = np.empty(len(v))
+    def free_energy(self, v, work=None):
+        """-ln sum over h of the unnormalised p(v, h), (n,), float64; without `work` row by row."""
+        work = Workspace(by_rows=True) if work is None else work
+        out = work.ops.empty(len(v), dtype=np.float64)
         for start in range(0, len(v), BLOCK_ROWS):
-            rows = np.ascontiguousarray(v[start : start + BLOCK_ROWS], dtype=np.float32)
+            rows = v[start : start + BLOCK_ROWS].astype(np.float32, order="C", copy=False)
             z = work.empty("inputs", (len(rows), self.hidden.size), np.float32)
             work.matmul(rows, self.weights, out=z)
             z += self.hidden
@@ -117,13 +120,8 @@ class Machine:
 
     def flipped(self):
         """The machine with its layers exchanged; a copy."""
-        other = Machine(self.hidden.size, self.visible.size)
-        other.weights[:], other.visible[:], other.hidden[:] = (
-            self.weights.T,
-            self.hidden,
-            self.visible,
-        )
-        return other
+        parts = (self.weights.T.ravel(), self.hidden, self.visible)
+        return Machine(self.hidden.size, self.visible.size, np.concatenate(parts))
 
 
 class Trainer:
@@ -132,6 +130,7 @@ class Trainer:
     Parameters
     ----------
     machine : Machine
+        On the device.
     gradient : {"cd", "pcd", "exact"}
         Where the model's half of the gradient comes from: chains that start at the data (Hinton
         2002), chains that go on from step to step (Tieleman 2008), or all states of the smaller
@@ -150,18 +149,18 @@ class Trainer:
         self.machine, self.gradient, self.n_gibbs = machine, gradient, n_gibbs
         self.momentum, self.decay, self.seed = momentum, decay, seed
         self.work = Workspace(device, sparse=True)
-        self._velocity = Machine(*machine.weights.shape)
+        self._velocity = Machine(*machine.weights.shape).on(self.work.ops)
         self._draws = self._chains = None
         if gradient == "exact":
             self._by_visible = machine.visible.size <= machine.hidden.size
-            self._states = all_states(min(machine.weights.shape))
+            self._states = self.work.ops.to_device(all_states(min(machine.weights.shape)))
 
     def epoch(self, x, rate, batch_size, rng):
-        """One pass over rows x (n, n_visible) in [0, 1], float32.
+        """One pass over rows x (n, n_visible) in [0, 1], float32, on the device.
 
         Returns the squared error of one batch, a row, reconstructed from its hidden means.
         """
-        rows = rng.permutation(len(x))
+        rows = self.work.ops.to_device(rng.permutation(len(x)))
         for start in range(0, len(x), batch_size):
             self.step(x[rows[start : start + batch_size]], rate)
         v = x[rows[:batch_size]]
@@ -181,7 +180,7 @@ class Trainer:
             weights = self._all_states(visible[n:], hidden[n:])
         else:
             self._run_chains(visible, hidden, n)
-            weights = np.full(n, 1 / n, dtype=np.float32)
+            weights = np.full_like(hidden[:n, 0], 1 / n)
         visible[:n] *= np.float32(1 / n)
         visible[n:] *= -weights[:, None]
         self._move(visible, hidden, rate, hidden[:n].mean(axis=0) - weights @ hidden[n:])
@@ -207,7 +206,8 @@ class Trainer:
         """Fill rows from n on with ends of chains, and all hidden means."""
         work, machine = self.work, self.machine
         if self._draws is None or self._draws.keys.size < n:
-            self._draws = Draws(np.arange(n, dtype=np.uint64), self.seed)
+            keys = self.work.ops.to_device(np.arange(n, dtype=np.uint64))
+            self._draws = Draws(keys, self.seed)
         means = None
         if self.gradient == "pcd" and self._chains is not None and len(self._chains) >= n:
             means = self._chains[:n]
@@ -232,9 +232,10 @@ class Trainer:
         if self._by_visible:
             visible[:] = self._states
             machine.up(visible, work, hidden)
-            energy = machine.free_energy(visible)
+            energy = machine.free_energy(visible, work)
         else:
             hidden[:] = self._states
             visible[:] = machine.down(hidden, work)
-            energy = machine.flipped().free_energy(hidden)
-        return softmax(-energy).astype(np.float32)
+            energy = machine.flipped().free_energy(hidden, work)
+        weights = np.exp(energy.min() - energy)
+        return (weights / weights.sum()).astype(np.float32)

@@ -152,10 +152,12 @@ class BottleneckMixin:
 
     def _fine_tune(self, net, objective, params, rng, losses):
         source, work = self._source, Workspace(self.device)
+        net, ops = net.on(work.ops), work.ops
 
         def redraw(rng, rows):
-            bits = self._bits(source[rows], rng).astype(np.float32)
-            draws = Draws(np.arange(len(rows), dtype=np.uint64), int(rng.integers(1 << 62)))
+            bits = ops.to_device(self._bits(source[rows], rng).astype(np.float32))
+            keys = ops.to_device(np.arange(len(rows), dtype=np.uint64))
+            draws = Draws(keys, int(rng.integers(1 << 62)))
             y = self._draw(net, bits, draws, work)
             return y, y
 

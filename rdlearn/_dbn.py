@@ -16,6 +16,7 @@ from rdlearn._threads import one_blas_thread
 from rdlearn._tilted_channel import TiltedChannelMixin
 from rdlearn.distortions import Distortion
 from rdlearn.exceptions import CorruptStreamError
+from rdlearn.kernels import get_ops
 
 __all__ = ["DBNBlahutArimoto"]
 
@@ -86,7 +87,9 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         Whether `fit` starts from the last fit. `beta` may change in between, and `n_components`,
         with which the top machine starts afresh and the bottleneck keeps what bits it can.
     random_state : int, RandomState instance or None, default=None
-    device : {"cpu", "auto"}, default="cpu"
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where `fit` computes; "cuda" needs a GPU and ``pip install 'rdlearn[cuda]'``, "auto" takes
+        one where it works. All else is on the CPU.
     verbose : int, default=0
 
     Attributes
@@ -260,27 +263,31 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
 
     def _rounds(self, net, rng, losses, trained):
         """Blahut-Arimoto: draw y given x, train on the y; on x before, unless `trained`."""
-        trainers = net.trainers(self.n_gibbs, rng, self.device)
-        progress = Progress()
+        ops, progress = get_ops(self.device), Progress()
+        live = net.on(ops)
+        trainers = live.trainers(self.n_gibbs, rng, self.device)
+        if self.verbose and self.device != "cpu":
+            progress.show(f"device={self.device!r}: training on {ops.device_name()}")
         size = self._batch_rows()
         for number in range(int(trained), self.max_iter + 1):
             done = max(0, number - 1) / max(1, self.max_iter - 1)
             rate = self.learning_rate_init * LAST_RATE**done
-            bits = self._bits(self._source, rng).astype(np.float32)
+            bits = ops.to_device(self._bits(self._source, rng).astype(np.float32))
             epochs = self.n_epochs
             if number == 0:
                 epochs *= FIRST_ROUNDS
             else:
-                bits = self._draw_blocks(net, bits, int(rng.integers(1 << 62)))
-            losses["loss"].append(net.learn(bits, trainers, epochs, rate, size, rng))
+                bits = self._draw_blocks(live, bits, int(rng.integers(1 << 62)), self.device)
+            losses["loss"].append(live.learn(bits, trainers, epochs, rate, size, rng))
             losses["stage"].append(0)
-            if not np.isfinite(net.params).all():
+            if not np.isfinite(live.params).all():
                 raise ValueError(
                     f"The weights were not finite after round {number}; lower "
                     f"learning_rate_init={self.learning_rate_init:g}."
                 )
             if self.verbose:
                 progress.show(f"round {number}/{self.max_iter}: {losses['loss'][-1]:.4g}")
+        net.params[:] = ops.to_host(live.params)
         if self.verbose:
             progress.clear()
 

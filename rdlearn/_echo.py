@@ -192,7 +192,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         Seeds weights, order and noise. The same seed gives the same fit, to the bit, on the same
         machine.
     device : {"cpu", "cuda", "auto"}, default="cpu"
-        Where training computes. "cuda" is not available in this version.
+        Where `fit` computes; "cuda" needs a GPU and ``pip install 'rdlearn[cuda]'``, "auto" takes
+        one where it works. All else is on the CPU.
     verbose : bool or int, default=False
         Whether to show a progress bar with rate and distortion on stderr.
 

@@ -215,12 +215,13 @@ class ImageTransforms:
         if loss is None:
             return self._image_objective(None, (1, 1))
         # Only training has patches, and the work for more than one thread.
-        return self._image_objective(loss, self._patch_size(), get_num_threads())
+        return self._image_objective(loss, self._patch_size(), get_num_threads(), self.device)
 
-    def _image_objective(self, loss, size, n_threads=1):
+    def _image_objective(self, loss, size, n_threads=1, device="cpu"):
         channel = self._channel(math.prod(-(-side // self._stride) for side in size))
         hidden = self.hidden_sizes_.tolist()
-        return image_objective(self.n_outputs_, hidden, channel, loss, size, n_threads)
+        nets = (self.n_outputs_, hidden, channel)
+        return image_objective(*nets, loss, size, n_threads, device)
 
     def _images(self, X):
         return X.reshape(-1, *self.image_shape_)

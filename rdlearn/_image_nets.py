@@ -6,6 +6,7 @@ import numpy as np
 
 from rdlearn._objective import Objective
 from rdlearn._threads import one_blas_thread
+from rdlearn.kernels import get_ops
 from rdlearn.nets.convolution import GDN, Conv, TransposedConv
 from rdlearn.nets.layers import Workspace
 from rdlearn.nets.losses import make_loss
@@ -26,6 +27,8 @@ __all__ = [
 OUTER, INNER = (9, 4), (5, 2)
 # The longest gradient, in units of the usual one, and how fast what is usual is forgotten.
 MOST_NORM, FORGET = 2.0, 0.02
+# Of a gradient that is divided by.
+LEAST_NORM = 1e-300
 
 
 def total_stride(hidden):
@@ -33,7 +36,7 @@ def total_stride(hidden):
     return OUTER[1] * INNER[1] ** len(hidden)
 
 
-def image_objective(n_channels, hidden, channel, loss, size, n_threads=1):
+def image_objective(n_channels, hidden, channel, loss, size, n_threads=1, device="cpu"):
     """Nets with GDN between convolutions, `hidden` channels between them, as an objective."""
     widths = [*hidden, channel.n_outputs]
     down, up = [], []
@@ -45,7 +48,7 @@ def image_objective(n_channels, hidden, channel, loss, size, n_threads=1):
         up = [TransposedConv(before, kernel, stride), *up]
     encoder = Sequential(down, n_channels, "encoder")
     decoder = Sequential(up, channel.n_components, "decoder")
-    return ImageObjective(encoder, channel, decoder, loss, size, n_threads)
+    return ImageObjective(encoder, channel, decoder, loss, size, n_threads, device)
 
 
 class ImageObjective(Objective):
@@ -59,17 +62,22 @@ class ImageObjective(Objective):
     size : (int, int)
         Height and width of the images that targets are rows of; inputs may be padded.
     n_threads : int, default=1
+        On the CPU.
+    device : str, default="cpu"
+        Where gradients are computed.
     """
 
-    def __init__(self, encoder, channel, decoder, loss, size, n_threads=1):
+    def __init__(self, encoder, channel, decoder, loss, size, n_threads=1, device="cpu"):
         super().__init__(encoder, channel, decoder, loss)
-        self.size = size
+        self.size, self.device = size, device
+        ops = get_ops(device)
+        n_threads = n_threads if ops is get_ops("cpu") else 1
         self._pool = ThreadPoolExecutor(n_threads)
-        self._works = [Workspace() for _ in range(n_threads)]
+        self._works = [Workspace(device) for _ in range(n_threads)]
         self._usual = None
         # Coding needs none, and a damaged model file may ask for any number.
         size = 0 if loss is None else self.n_parameters
-        self._grads = [np.empty(size, dtype=np.float32) for _ in self._works]
+        self._grads = [ops.empty(size, dtype=np.float32) for _ in self._works]
 
     def _initial_bias(self):
         rows = self.loss.initial_bias().reshape(self.size[0] * self.size[1], -1)
@@ -101,7 +109,7 @@ class ImageObjective(Objective):
         """Loss (n,) of codes, and what the decoder's gradient needs."""
         output, cache = self.decoder.forward(decoder, code, work)
         height, width = self.size
-        inside = np.ascontiguousarray(output[:, :height, :width]).reshape(len(code), -1)
+        inside = output[:, :height, :width].reshape(len(code), -1)
         loss, slope = self.loss.forward(inside, target, loss_weight, work)
         grad = work.empty("output gradient", output.shape, output.dtype)
         grad[:] = 0
@@ -123,7 +131,7 @@ class ImageObjective(Objective):
         total = self._grads[0]
         for flat in self._grads[1 : len(cache)]:
             total += flat
-        total *= self._restraint(float(np.linalg.norm(total)))
+        total *= self._restraint(np.linalg.norm(total).astype(np.float64)).astype(total.dtype)
         encoder, channel, decoder = self.views(total)
         grads[1][:] = channel
         for net, own in ((grads[0], encoder), (grads[2], decoder)):
@@ -133,10 +141,11 @@ class ImageObjective(Objective):
 
     def _restraint(self, norm):
         """Factor of a gradient: products of channels make rare ones that would undo all others."""
-        self._usual = norm if self._usual is None else self._usual
-        factor = min(1.0, MOST_NORM * self._usual / norm) if norm > 0 else 1.0
-        self._usual += FORGET * (factor * norm - self._usual)
-        return np.float32(factor)
+        usual = norm if self._usual is None else self._usual
+        # All on the device: nothing waits for a number to come back.
+        factor = np.minimum(1.0, MOST_NORM * usual / np.maximum(norm, LEAST_NORM))
+        self._usual = usual + FORGET * (factor * norm - usual)
+        return factor
 
     def _backward(self, views, grads, cache, rate_weight, work):
         encoder_cache, channel_cache, decoder_cache, grad = cache
@@ -172,9 +181,10 @@ class DecoderObjective(ImageObjective):
     """
 
     def __init__(self, nets, params, offset):
-        size, n_threads = nets.size, len(nets._works)
-        super().__init__(nets.encoder, nets.channel, nets.decoder, nets.loss, size, n_threads)
-        self._encoder, self.offset = nets.views(params)[0], offset
+        parts = (nets.encoder, nets.channel, nets.decoder, nets.loss)
+        super().__init__(*parts, nets.size, len(nets._works), nets.device)
+        ops = self._works[0].ops
+        self._encoder, self.offset = nets.views(ops.to_device(params))[0], ops.to_device(offset)
         self.n_parameters = nets.decoder.n_parameters
         self._grads = [grad[: self.n_parameters] for grad in self._grads]
 
@@ -187,7 +197,7 @@ class DecoderObjective(ImageObjective):
         np.rint(np.subtract(encoded, self.offset, out=code), out=code)
         code += self.offset
         loss, cache = self._decoded(views[2], code, target, work, loss_weight)
-        return np.zeros(len(x)), loss, cache
+        return np.zeros_like(loss), loss, cache
 
     def _backward(self, views, grads, cache, rate_weight, work):
         decoder_cache, grad = cache

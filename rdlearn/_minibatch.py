@@ -43,22 +43,33 @@ class Batches:
     side : ndarray of shape (n, c), float32, or None
     redraw : callable or None
         ``redraw(rng, rows) -> x, target``: rows drawn afresh each time they are used.
+    ops : module or None
+        Operations of the device that batches are wanted on; None leaves them on the host.
     """
 
     x: np.ndarray
     target: np.ndarray
     side: np.ndarray | None = None
     redraw: object = None
+    ops: object = None
+
+    def on(self, ops):
+        """These rows on a device, where batches are gathered; rows drawn afresh follow."""
+        kept = (self.x, self.target) if self.redraw else map(ops.to_device, (self.x, self.target))
+        side = None if self.side is None else ops.to_device(self.side)
+        return Batches(*kept, side, self.redraw, ops)
 
     def __len__(self):
         return len(self.x)
 
     def take(self, rows, rng):
         """x, target and side of some rows."""
-        side = None if self.side is None else self.side[rows]
-        if self.redraw is not None and rng is not None:
-            return *self.redraw(rng, rows), side
-        return self.x[rows], self.target[rows], side
+        at = rows if self.ops is None else self.ops.to_device(rows)
+        side = None if self.side is None else self.side[at]
+        if self.redraw is None or rng is None:
+            return self.x[at], self.target[at], side
+        fresh = self.redraw(rng, rows)
+        return *(fresh if self.ops is None else map(self.ops.to_device, fresh)), side
 
     def split(self, rows):
         """Some rows on their own."""
@@ -180,12 +191,15 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
     work = Workspace(device)
     ops = work.ops
     live = ops.to_device(params)
+    batches = batches.on(ops)
+    validation = None if validation is None else validation.on(ops)
     grads = ops.to_device(np.zeros_like(params))
     views, grad_views = objective.views(live), objective.views(grads)
     n, size, smallest = len(batches), schedule.batch_size, objective.channel.min_rows
     per_epoch = len(range(0, n - smallest + 1, size))
     n_steps = schedule.max_iter * per_epoch
     optimizer, control = objective.optimizer(ops), _Control(schedule, n_steps)
+    rates, losses = (ops.empty(n, dtype=np.float64) for _ in range(2))
     # Validation draws are the same every time, so that epochs compare.
     check_seed = int(rng.integers(1 << 62))
     best, best_params, waited = (math.inf, math.inf), None, 0
@@ -196,13 +210,10 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
         for epoch in range(1, schedule.max_iter + 1):
             rows = rng.permutation(n) if schedule.shuffle else np.arange(n)
             settled = step >= schedule.price_warm_up * n_steps
-            state = objective.channel.start(np.float32, state, settled)
-            sums = np.zeros(3)
+            state = objective.channel.start(np.float32, ops, state, settled)
+            seen = 0
             for part in _parts(rows, size, smallest):
-                x, target, side = (
-                    None if array is None else ops.to_device(array)
-                    for array in batches.take(part, rng)
-                )
+                x, target, side = batches.take(part, rng)
                 done = (step + 1) / n_steps
                 draw = ops.to_device(objective.channel.draw(rng, len(part)))
                 price = control.price(done)
@@ -215,19 +226,22 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
                 objective.backward(views, grad_views, cache, price / most, work)
                 optimizer.step(live, grads, rate_now)
                 state = objective.keep(code, cache, state)
-                mean_rate, mean_loss = float(rate.mean()), float(loss.mean())
-                sums += len(part) * np.array(
-                    [mean_rate, mean_loss, mean_rate + control.beta * mean_loss]
-                )
-                control.update(mean_rate, mean_loss, done, rate_now / schedule.learning_rate_init)
+                now = slice(seen, seen + len(part))
+                rates[now], losses[now] = rate, loss
+                seen += len(part)
+                # A device need not wait for the host where nobody looks at a step.
+                if control.target is not None:
+                    pace = rate_now / schedule.learning_rate_init
+                    control.update(float(rate.mean()), float(loss.mean()), done, pace)
                 step += 1
             current = ops.to_host(live)
-            if not (np.isfinite(sums).all() and np.isfinite(current).all()):
+            means = [float(values.mean()) for values in (rates, losses)]
+            if not (np.isfinite(means).all() and np.isfinite(current).all()):
                 _stop_at_nan(epoch, schedule)
                 current[:] = good
                 break
             good[:] = current
-            _remember(schedule.history, sums / n, control.beta)
+            _remember(schedule.history, *means, control.beta)
             if validation is not None:
                 means = _validate(objective, views, validation, size, check_seed, state, work)
                 # Both at the price of today, which a target moves.
@@ -265,9 +279,8 @@ def _parts(rows, size, smallest):
         yield rows[start:] if start == starts[-1] else rows[start : start + size]
 
 
-def _remember(history, means, beta):
-    rate, loss, objective = means
-    values = (nats_to_bits(rate), loss, objective, beta)
+def _remember(history, rate, loss, beta):
+    values = (nats_to_bits(rate), loss, rate + beta * loss, beta)
     for name, value in zip(("rate_bits", "distortion", "objective", "beta"), values, strict=True):
         history[name].append(float(value))
 
@@ -287,11 +300,11 @@ def _validate(objective, views, batches, size, seed, state, work):
     """Mean rate in nats and mean loss of held-out rows."""
     rng = np.random.Generator(np.random.Philox(seed))
     channel = objective.channel
-    total, state = np.zeros(2), channel.start(np.float32, state)
+    total, state = np.zeros(2), channel.start(np.float32, work.ops, state)
     for part in _parts(np.arange(len(batches)), size, channel.min_rows):
         x, target, side = batches.take(part, rng)
-        draw = channel.draw(rng, len(part))
+        draw = work.ops.to_device(channel.draw(rng, len(part)))
         code, rate, loss, cache = objective.forward(views, x, target, side, draw, state, work)
         state = objective.keep(code, cache, state)
-        total += rate.sum(dtype=np.float64), loss.sum(dtype=np.float64)
+        total += [float(values.sum(dtype=np.float64)) for values in (rate, loss)]
     return total / len(batches)

@@ -20,6 +20,7 @@ from rdlearn._training import warn
 from rdlearn._validation import explain_far
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats, nats_to_bits
+from rdlearn.kernels import get_ops
 from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.kernels.random import keys_of, row_bits
 from rdlearn.nets.layers import Workspace
@@ -234,6 +235,10 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             return {"params_": params, **self._learn_noise(encoded, keys_of(pool_x))}
 
         self._model = model
+
+        if self.verbose and self.device != "cpu":
+            name = get_ops(self.device).device_name()
+            progress.show(f"device={self.device!r}: training on {name}")
 
         def tell(epoch, history, params):
             self._show(progress, epoch, history)

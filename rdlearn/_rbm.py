@@ -16,6 +16,7 @@ from rdlearn._sklearn import Interval, StrOptions, fit_context
 from rdlearn._threads import one_blas_thread
 from rdlearn._validation import validated
 from rdlearn.exceptions import CorruptStreamError
+from rdlearn.kernels import get_ops
 from rdlearn.nets.layers import Workspace
 
 __all__ = ["RestrictedBoltzmannMachine"]
@@ -64,7 +65,9 @@ class RestrictedBoltzmannMachine(
         on what is in a row.
     warm_start : bool, default=False
     random_state : int, RandomState instance or None, default=None
-    device : {"cpu", "auto"}, default="cpu"
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where `fit` computes; "cuda" needs a GPU and ``pip install 'rdlearn[cuda]'``, "auto" takes
+        one where it works. All else is on the CPU.
     verbose : int, default=0
 
     Attributes
@@ -190,8 +193,10 @@ class RestrictedBoltzmannMachine(
         machine = self._machine() if again else Machine(d, self.n_components)
         if not again:
             machine.init(rng, mean, INITIAL_SCALE)
+        ops = get_ops(self.device)
+        live = machine.on(ops)
         trainer = Trainer(
-            machine,
+            live,
             kind,
             self.n_gibbs,
             self.momentum,
@@ -200,12 +205,14 @@ class RestrictedBoltzmannMachine(
             self.device,
         )
         progress, errors = Progress(), []
+        if self.verbose and self.device != "cpu":
+            progress.show(f"device={self.device!r}: training on {ops.device_name()}")
         with one_blas_thread():
             for epoch in range(self.max_iter):
-                bits = self._bits(X, rng).astype(np.float32)
+                bits = ops.to_device(self._bits(X, rng).astype(np.float32))
                 rate = self.learning_rate_init * LAST_RATE ** (epoch / max(1, self.max_iter - 1))
                 errors.append(trainer.epoch(bits, rate, min(self.batch_size, len(X)), rng))
-                if not np.isfinite(machine.params).all():
+                if not np.isfinite(live.params).all():
                     raise ValueError(
                         f"The weights were not finite after epoch {epoch + 1}; lower "
                         f"learning_rate_init={self.learning_rate_init:g}."
@@ -214,6 +221,7 @@ class RestrictedBoltzmannMachine(
                     progress.show(f"epoch {epoch + 1}/{self.max_iter}: error {errors[-1]:.5g}")
         if self.verbose:
             progress.clear()
+        machine.params[:] = ops.to_host(live.params)
         self.components_ = machine.weights.T.copy()
         self.intercept_visible_ = machine.visible.copy()
         self.intercept_hidden_ = machine.hidden.copy()

@@ -23,10 +23,10 @@ ESTIMATES = ("rate_bits", "distortion", "rate_bits_error", "distortion_error")
 class TiltedChannelMixin:
     """Methods over the network in `stack_` of layers `sizes_`, at the price `beta_`."""
 
-    def _draw_blocks(self, net, bits, seed):
-        """y for rows of bits x, float32, by tilted draws that start at x."""
-        out, work = np.empty(bits.shape, dtype=np.float32), Workspace()
-        keys = np.arange(len(bits), dtype=np.uint64)
+    def _draw_blocks(self, net, bits, seed, device="cpu"):
+        """y for rows of bits x, float32, by tilted draws that start at x; all on a device."""
+        out, work = np.empty_like(bits), Workspace(device)
+        keys = work.ops.to_device(np.arange(len(bits), dtype=np.uint64))
         for start in range(0, len(bits), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
             out[part] = self._draw(net, bits[part], Draws(keys[part], seed), work)
@@ -35,8 +35,8 @@ class TiltedChannelMixin:
     def _draw(self, net, bits, draws, work):
         if np.isposinf(self.beta_):
             return bits
-        shift, _ = tilt_towards(bits, self.beta_, self.distortion_)
-        return net.draw(bits, shift.astype(np.float32), self.n_gibbs, draws, work)
+        shift = tilt_towards(bits, self.beta_, self.distortion_)[0].astype(np.float32)
+        return net.draw(bits, shift, self.n_gibbs, draws, work)
 
     def reproduce(self, X, *, random_state=None):
         """Rows drawn from the network tilted towards each row of X: Algorithm 3 of the paper.

@@ -117,7 +117,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     random_state : int, RandomState instance or None, default=None
         Seeds weights, order and noise.
     device : {"cpu", "cuda", "auto"}, default="cpu"
-        Where training computes. "cuda" is not available in this version.
+        Where `fit` computes; "cuda" needs a GPU and ``pip install 'rdlearn[cuda]'``, "auto" takes
+        one where it works. All else is on the CPU.
     verbose : bool or int, default=False
         Whether to show a progress bar with rate and distortion on stderr.
 

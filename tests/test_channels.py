@@ -8,7 +8,7 @@ from scipy import stats
 from rdlearn.channels.diagonal_echo import DiagonalEchoChannel, truncation_clip
 from rdlearn.channels.flow import FlowChannel
 from rdlearn.channels.gaussian import GaussianChannel
-from rdlearn.kernels import get_ops
+from rdlearn.kernels import cpu, get_ops
 from rdlearn.nets.adam import Adam
 from rdlearn.nets.layers import Workspace
 
@@ -164,7 +164,8 @@ def test_code_and_noise_share_their_law(s, law):
     draw_f, variance, fourth = LAWS[law]
     rng, channel, work = np.random.default_rng(1), DiagonalEchoChannel(CHAINS, clip=s), Workspace()
     encoded = np.full((BATCH, 2 * CHAINS), FULL)
-    tail, n_batches = channel.start(np.float64), math.ceil(math.log(1e-3) / math.log(s) / BATCH)
+    tail = channel.start(np.float64, cpu)
+    n_batches = math.ceil(math.log(1e-3) / math.log(s) / BATCH)
     if n_batches > 50:
         tail, n_batches = sum_of_the_past(rng, law, s), 5
     for _ in range(n_batches):

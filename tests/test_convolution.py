@@ -7,7 +7,7 @@ from reference import assert_slopes
 from scipy.signal import correlate2d
 
 from rdlearn._threads import one_blas_thread
-from rdlearn.nets import convolution
+from rdlearn.kernels import cpu
 from rdlearn.nets.convolution import GDN, Conv, TransposedConv
 from rdlearn.nets.layers import Workspace
 from rdlearn.nets.sequential import Sequential
@@ -33,7 +33,7 @@ TYPES = [np.float32, np.float64]
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of few positions, which end inside rows and images."""
-    monkeypatch.setattr(convolution, "BLOCK", 150)
+    monkeypatch.setattr(cpu, "PATCH_VALUES", 150)
 
 
 def network(layers, n_in, seed=0, dtype=np.float64):
@@ -134,7 +134,7 @@ def test_blocks_do_not_matter(layer, monkeypatch):
     weight = images(forward(net, flat, x).shape, seed=5)
     whole = loss_and_gradients(net, flat, x, weight)
     for size in (1, 100, 1000):
-        monkeypatch.setattr(convolution, "BLOCK", size)
+        monkeypatch.setattr(cpu, "PATCH_VALUES", size)
         for got, want in zip(loss_and_gradients(net, flat, x, weight), whole, strict=True):
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-11)
 
@@ -189,9 +189,9 @@ def test_gradients_of_a_whole_autoencoder_against_finite_differences():
 
 @pytest.mark.parametrize("side", [4, 24, 40])
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("block", [500, 10_000, convolution.BLOCK])
+@pytest.mark.parametrize("block", [500, 10_000, cpu.PATCH_VALUES])
 def test_an_image_is_the_same_to_the_bit_in_any_company(side, dtype, block, monkeypatch):
-    monkeypatch.setattr(convolution, "BLOCK", block)
+    monkeypatch.setattr(cpu, "PATCH_VALUES", block)
     # Wide enough for sums whose order is seen, and a side of 4 for products of a single row.
     net, flat = autoencoder(dtype, 37, 21)
     x = images((9, side, side, 3), dtype)

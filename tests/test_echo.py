@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from rdlearn import EchoAutoencoder, load
 from rdlearn.channels.diagonal_echo import truncation_clip
-from rdlearn.channels.echo import MARGIN
+from rdlearn.kernels.whitening import MARGIN
 
 DIGITS = load_digits().data
 # A normal law without sampling error: what is drawn from these rows has variance 1.

@@ -7,8 +7,10 @@ import pytest
 from reference import assert_slopes
 from scipy import stats
 
-from rdlearn.channels.echo import MARGIN, MEMORY, EchoChannel
+from rdlearn.channels.echo import MEMORY, EchoChannel
+from rdlearn.kernels import cpu
 from rdlearn.kernels.echo import echo_chain
+from rdlearn.kernels.whitening import MARGIN
 from rdlearn.nets.layers import Workspace
 
 NONE = np.zeros(0)
@@ -24,7 +26,7 @@ def naive_mixing(f, sigma):
 def run(channel, batches, seed=0):
     """Codes, rates, noises of batches of encoder outputs, and the last state."""
     rng, work, state = np.random.default_rng(seed), Workspace(), None
-    state = channel.start(np.float64)
+    state = channel.start(np.float64, cpu)
     out = []
     for encoded in batches:
         draw = channel.draw(rng, len(encoded))
@@ -41,7 +43,7 @@ def test_the_first_batch_is_its_definition(n, k, dtype, tolerance):
     encoded = rng.standard_normal((n, 2 * k)).astype(dtype)
     encoded[0, -1] = 9.0
     draw = channel.draw(rng, n)
-    state = channel.start(dtype)
+    state = channel.start(dtype, cpu)
     code, rate, cache = channel.forward(NONE, encoded, draw, state, Workspace())
     f, log_sigma = np.split(encoded.astype(np.float64), 2, axis=1)
     sigma = np.exp(np.minimum(log_sigma, 2.0))
@@ -130,7 +132,7 @@ def test_code_and_noise_share_their_law_up_to_the_mixing(sigma):
 @pytest.mark.parametrize("n, k", [(2, 1), (6, 2), (30, 4)])
 def test_gradient_moves_code_and_moments(n, k):
     rng, channel = np.random.default_rng(7), EchoChannel(k)
-    encoded, state = 0.5 * rng.standard_normal((n, 2 * k)), channel.start(np.float64)
+    encoded, state = 0.5 * rng.standard_normal((n, 2 * k)), channel.start(np.float64, cpu)
     weight, price = rng.standard_normal((n, k)), 0.7
     draw = channel.draw(rng, n)
     _, _, cache = channel.forward(NONE, encoded, draw, state, Workspace())
@@ -153,13 +155,13 @@ def test_gradient_moves_code_and_moments(n, k):
 
 def test_the_state_holds_the_longest_chain_and_forgets_it_between_epochs():
     channel, rng = EchoChannel(2), np.random.default_rng(0)
-    encoded, state = rng.standard_normal((5, 4)), channel.start(np.float64)
+    encoded, state = rng.standard_normal((5, 4)), channel.start(np.float64, cpu)
     draw = channel.draw(rng, 5)
     code, _, cache = channel.forward(NONE, encoded, draw, state, Workspace())
     kept = channel.keep(code, cache, state)
     assert np.array_equal(kept.tail, code[draw[0]]) and kept.n_batches == 1
     assert not np.shares_memory(kept.tail, code)
-    again = channel.start(np.float64, kept)
+    again = channel.start(np.float64, cpu, kept)
     assert not again.tail.any() and again.n_batches == 1
     np.testing.assert_array_equal(again.scatter, kept.scatter)
 

@@ -7,7 +7,7 @@ import pytest
 from reference import naive_pool_noise, philox_4x32
 
 from rdlearn.kernels.echo import FRESH, pool_chain, pool_noise
-from rdlearn.kernels.random import _philox, row_bits, row_keys
+from rdlearn.kernels.random import philox, row_bits, row_keys
 
 FULL = 0xFFFFFFFF
 # kat_vectors of Random123 1.14: counter, key, result.
@@ -23,9 +23,9 @@ KNOWN_ANSWERS = [
 
 
 @pytest.mark.parametrize("counter, key, answer", KNOWN_ANSWERS)
-def test_philox_gives_the_published_answers(counter, key, answer):
+def testphilox_gives_the_published_answers(counter, key, answer):
     expected = [int(word, 16) for word in answer.split()]
-    ours = _philox(*(np.uint64(word) for word in (*counter, *key)))
+    ours = philox(*(np.uint64(word) for word in (*counter, *key)))
     assert [int(word) for word in ours] == expected
     assert philox_4x32(counter, key) == expected
 
@@ -37,7 +37,7 @@ def bits(keys, seed, stream, n_words):
 
 
 @pytest.mark.parametrize("n_words", [1, 2, 3, 4, 5, 8, 11])
-def test_words_of_rows_are_philox_of_key_seed_and_stream(n_words):
+def test_words_of_rows_arephilox_of_key_seed_and_stream(n_words):
     rng = np.random.default_rng(n_words)
     for _ in range(20):
         keys = [int(key) for key in rng.integers(1 << 64, size=3, dtype=np.uint64)]

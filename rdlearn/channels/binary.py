@@ -40,14 +40,14 @@ class BinaryChannel(Memoryless):
         code = work.empty("code", encoded.shape, encoded.dtype)
         np.multiply(draw, code.dtype.type(NOISE), out=code)
         code += encoded
-        bias = np.zeros(self.n_components, dtype=code.dtype)
+        bias = np.zeros_like(code[0])
         work.ops.bias_activation(code, bias, LOGISTIC)
-        rate = np.full(len(code), self.n_components * math.log(2), dtype=code.dtype)
+        rate = np.full_like(code[:, 0], self.n_components * math.log(2))
         return code, rate, code
 
     def backward(self, params, grads, grad_code, grad_rate, cache, work):
         """Gradient by the encoder outputs; `grad_code` is used up."""
-        sums = np.empty(self.n_components, dtype=cache.dtype)
+        sums = np.empty_like(cache[0])
         work.ops.activation_gradient(grad_code, cache, sums, LOGISTIC)
         return grad_code
 
@@ -69,7 +69,7 @@ class GivenBits(Memoryless):
 
     def forward(self, params, encoded, draw, state, work):
         """The code, its rate, and nothing for `backward`."""
-        rate = np.full(len(encoded), self.n_components * math.log(2), dtype=encoded.dtype)
+        rate = np.full_like(encoded[:, 0], self.n_components * math.log(2))
         return encoded, rate, None
 
     def backward(self, params, grads, grad_code, grad_rate, cache, work):

@@ -1,7 +1,6 @@
 """The nearest of a few learned centres in each channel."""
 
 import numpy as np
-from scipy.special import log_softmax
 
 from rdlearn.channels.memoryless import Memoryless
 
@@ -62,7 +61,8 @@ class CentersChannel(Memoryless):
         )
         nearest = work.empty("nearest", encoded.shape, np.int32)
         rate = work.empty("rate", (len(code),), np.float64)
-        nats = -log_softmax(share.astype(np.float64), axis=1)
+        share = share.astype(np.float64) - share.max(axis=1, keepdims=True)
+        nats = np.log(np.exp(share).sum(axis=1, keepdims=True)) - share
         shape = (len(code), -1, self.n_components)
         work.ops.assign_centers(
             encoded.reshape(shape),
@@ -86,11 +86,8 @@ class CentersChannel(Memoryless):
         """Gradient by the encoder outputs; grad_rate is one number for all rows."""
         nearest, nats, slope, rate_slope = cache
         by_center, by_share = self._split(grads)
-        number = nearest.reshape(-1, self.n_components)
-        number = (number + self.n_centers * np.arange(self.n_components)).ravel()
-        size = nats.size
-        by_center[:] = np.bincount(number, grad_code.ravel(), size).reshape(nats.shape)
-        seen = np.bincount(number, minlength=size).reshape(nats.shape)
+        flat, seen = (-1, self.n_components), np.empty_like(nats)
+        work.ops.center_sums(nearest.reshape(flat), grad_code.reshape(flat), by_center, seen)
         by_share[:] = grad_rate * (seen.sum(axis=1, keepdims=True) * np.exp(-nats) - seen)
         slope *= grad_code.reshape(slope.shape)
         rate_slope *= rate_slope.dtype.type(grad_rate)

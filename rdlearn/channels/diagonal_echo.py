@@ -62,9 +62,9 @@ class DiagonalEchoChannel:
         order = rng.permutation(n)
         return order if self.n_terms is None else np.concatenate([order, order[: self.n_terms]])
 
-    def start(self, dtype, tail=None, settled=True):
+    def start(self, dtype, ops, tail=None, settled=True):
         """The stored code at the start of an epoch: none, since it may contain any row."""
-        return np.zeros(self.n_components, dtype=dtype)
+        return ops.to_device(np.zeros(self.n_components, dtype=dtype))
 
     def forward(self, params, encoded, draw, tail, work):
         """Code (n, k), rate (n,) in nats, and what `backward` needs.

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from rdlearn.channels.gaussian import GaussianChannel
 from rdlearn.kernels.echo import echo_code
 from rdlearn.kernels.gaussian import MAX_LOG_SIGMA
+from rdlearn.kernels.whitening import whitening
 
 __all__ = ["EchoChannel"]
 
@@ -15,9 +15,6 @@ __all__ = ["EchoChannel"]
 # the time in which the nets change, hence at most this part of the batches so far.
 MEMORY = 100
 PART = 0.25
-# Noise is made as if codes had this much more of it, so that no chain of noise can grow: a floor
-# of the rate of 0.001 nats per component.
-MARGIN = 0.002
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,14 @@ class EchoChannel(GaussianChannel):
         """The order of n rows."""
         return rng.permutation(n)
 
-    def start(self, dtype, state=None, settled=True):
+    def start(self, dtype, ops, state=None, settled=True):
         """The state at the start of an epoch: no stored code, since it may contain any row."""
         k = self.n_components
-        tail = np.zeros(k, dtype=dtype)
+        tail = ops.to_device(np.zeros(k, dtype=dtype))
         if state is not None:
             return replace(state, tail=tail, settled=settled)
-        return _State(tail, settled, 0, np.zeros(k), np.zeros((k, k)), np.zeros(k))
+        moments = (ops.to_device(np.zeros(shape)) for shape in (k, (k, k), k))
+        return _State(tail, settled, 0, *moments)
 
     def keep(self, code, cache, state):
         """The state after a batch: its moments, and the code with the longest chain behind it."""
@@ -82,7 +80,10 @@ class EchoChannel(GaussianChannel):
         f, log_sigma = self.split(encoded)
         sigma = np.exp(log_sigma)
         moments, square = _moments(state, f, sigma)
-        mixing, log_det, deviation = _mix(moments.scatter, square)
+        mixing = work.empty("mixing", (k, k), np.float64)
+        deviation = work.empty("deviation", (k,), np.float64)
+        log_det = work.empty("log det", (1,), np.float64)
+        work.ops.whitening(moments.scatter, square, mixing, deviation, log_det)
         kind = encoded.dtype
         mean, mixing = moments.mean.astype(kind), mixing.astype(kind)
         # Precision of a prior of unit variances and the code's correlations: the scale of the
@@ -90,13 +91,13 @@ class EchoChannel(GaussianChannel):
         # correlations, or codes would save rate by saying the same thing several times.
         precision = (mixing.T @ mixing) * np.outer(deviation, deviation).astype(kind)
         if not state.settled:
-            precision = np.eye(k, dtype=kind)
+            precision = work.fixed(("identity", k, kind), np.eye(k, dtype=kind))
         code = work.empty("code", (n, k), kind)
         noise = work.empty("noise", (n, k), kind)
         sigma = work.empty("sigma", (n, k), kind)
         rate = work.empty("rate", (n,), kind)
         work.ops.echo_chain(encoded, draw, state.tail, mean, mixing, code, sigma, noise, rate)
-        rate -= kind.type(log_det)
+        rate -= log_det.astype(kind)
         return code, rate, (draw, moments, f - mean, precision, sigma, noise)
 
     def backward(self, params, grads, grad_code, grad_rate, cache, work):
@@ -104,7 +105,7 @@ class EchoChannel(GaussianChannel):
         _, _, centred, precision, sigma, noise = cache
         out = work.empty("channel gradient", (len(grad_code), self.n_outputs), grad_code.dtype)
         pull = centred @ precision
-        curvature = np.ascontiguousarray(np.diag(precision))
+        curvature = np.diag(precision).copy()
         work.ops.gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, noise, out)
         return out
 
@@ -121,7 +122,10 @@ class EchoChannel(GaussianChannel):
         """Mean, mixing and its log-determinant for a population of codes (m, k)."""
         shift, scale = shift.astype(np.float64), scale.astype(np.float64)
         mean = shift.mean(axis=0)
-        return mean, *_mix(_scatter(shift, mean), _square(scale))[:2]
+        k = self.n_components
+        mixing, deviation, log_det = np.empty((k, k)), np.empty(k), np.empty(1)
+        whitening(_scatter(shift, mean), _square(scale), mixing, deviation, log_det)
+        return mean, mixing, float(log_det[0])
 
     def typical_noise(self, shift, scale, sign):
         """Some noise (k,) of the right size: white, each component `sign` deviations off."""
@@ -158,19 +162,3 @@ def _moments(state, f, sigma):
     square = state.square + part * (batch - state.square)
     moments = _State(state.tail, state.settled, state.n_batches + 1, mean, scatter, square)
     return moments, np.maximum(square, batch)
-
-
-def _mix(scatter, square):
-    """Inverse Cholesky factor of the code's covariance, its log-determinant, and deviations.
-
-    White noise adds `square` to the variances of f.
-    """
-    covariance = scatter.copy()
-    diagonal = np.einsum("ii->i", covariance)
-    diagonal += (1 + MARGIN) * square + np.finfo(np.float64).tiny
-    if not np.isfinite(covariance).all():
-        # The loop finds a lost fit by its losses.
-        return np.full_like(covariance, np.nan), np.nan, np.full(len(covariance), np.nan)
-    factor = np.linalg.cholesky(covariance)
-    mixing = solve_triangular(factor, np.eye(len(factor)), lower=True)
-    return mixing, -float(np.log(np.diag(factor)).sum()), np.sqrt(diagonal)

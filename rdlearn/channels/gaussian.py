@@ -67,7 +67,7 @@ class GaussianChannel(Memoryless):
         encoded, draw, sigma = cache
         k = self.n_components
         pull = np.zeros_like(sigma) if self.sampled else encoded[:, :k]
-        curvature = np.full(k, 0.0 if self.sampled else 1.0, dtype=sigma.dtype)
+        curvature = np.full_like(sigma[0], 0.0 if self.sampled else 1.0)
         out = work.empty("channel gradient", (len(grad_code), self.n_outputs), grad_code.dtype)
         work.ops.gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, draw, out)
         return out

@@ -9,7 +9,7 @@ class Memoryless:
     n_parameters = 0
     min_rows = 1
 
-    def start(self, dtype, state=None, settled=True):
+    def start(self, dtype, ops, state=None, settled=True):
         """Nothing passes from batch to batch."""
         return None
 

@@ -12,7 +12,7 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["assign_centers"]
+__all__ = ["assign_centers", "center_sums"]
 
 # Where values end: squares of much larger ones would hide which centre is the nearest.
 FAR = 1e6
@@ -57,3 +57,14 @@ def assign_centers(z, centers, nats, sharpness, nearest, code, rate, slope, rate
                 code[i, place, c] = centers[c, best]
                 total += nats[c, best]
         rate[i] = total
+
+
+def center_sums(nearest, grad, sums, counts):
+    """Of each channel's centres, sums of `grad` over the values assigned to them, and how many.
+
+    nearest, grad (n, c); sums (c, l) of grad's dtype; counts (c, l) float64.
+    """
+    n_channels, n_centers = counts.shape
+    number = (nearest + n_centers * np.arange(n_channels)).ravel()
+    sums[:] = np.bincount(number, grad.ravel(), counts.size).reshape(sums.shape)
+    counts[:] = np.bincount(number, minlength=counts.size).reshape(counts.shape)

@@ -9,19 +9,30 @@ __all__ = [
     "gdn_backward",
     "gdn_forward",
     "gdn_pool_gradient",
+    "gdn_slopes",
     "scatter_patches",
+    "window",
 ]
 
 # Indices are unsigned: numba would look at each signed one for a minus, which stops vectorising.
 
 
 @njit(inline="always")
-def _window(place, images, kernel, stride):
+def window(place, height, width, kernel, stride):
     """Image, top row and left column of the patch at a position counted through all images."""
-    down, across = -(-images.shape[1] // stride), -(-images.shape[2] // stride)
+    down, across = -(-height // stride), -(-width // stride)
     image, place = divmod(place, down * across)
     v, u = divmod(place, across)
     return image, v * stride - kernel // 2, u * stride - kernel // 2
+
+
+@njit(inline="always")
+def gdn_slopes(grad, x, norm, inverse):
+    """Gradients by x at a given norm, and by the norm, of y = x / norm or x * norm."""
+    if inverse:
+        return grad * norm, grad * x
+    grad = grad / norm
+    return grad, -grad * x / norm
 
 
 @njit(**JIT)
@@ -35,7 +46,7 @@ def gather_patches(images, kernel, stride, start, patches):
     pixels, zero = images.reshape(-1), images.dtype.type(0)
     for r in range(len(patches)):
         row = patches[r]
-        image, top, left = _window(start + r, images, kernel, stride)
+        image, top, left = window(start + r, height, width, kernel, stride)
         first, last = max(-left, 0), min(kernel, width - left)
         high, low = max(-top, 0), min(kernel, height - top)
         if low - high < kernel or last - first < kernel:
@@ -55,7 +66,7 @@ def scatter_patches(patches, kernel, stride, start, images):
     pixels = images.reshape(-1)
     for r in range(len(patches)):
         row = patches[r]
-        image, top, left = _window(start + r, images, kernel, stride)
+        image, top, left = window(start + r, height, width, kernel, stride)
         first, last = max(-left, 0), min(kernel, width - left)
         size = uint64((last - first) * channels)
         for k in range(max(-top, 0), min(kernel, height - top)):
@@ -92,12 +103,10 @@ def gdn_pool_gradient(grad, x, pool, inverse, by_pool, by_beta):
         source, norm, row, slope = x[i], pool[i], grad[i], by_pool[i]
         if inverse:
             for c in range(k):
-                slope[c] = row[c] * source[c]
-                row[c] *= norm[c]
+                row[c], slope[c] = gdn_slopes(row[c], source[c], norm[c], True)
         else:
             for c in range(k):
-                row[c] /= norm[c]
-                slope[c] = -row[c] * source[c] / norm[c]
+                row[c], slope[c] = gdn_slopes(row[c], source[c], norm[c], False)
         for c in range(k):
             by_beta[c] += slope[c]
 

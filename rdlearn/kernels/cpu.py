@@ -4,7 +4,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from rdlearn.kernels.boltzmann import decayed_add, softplus_sums
-from rdlearn.kernels.centers import assign_centers
+from rdlearn.kernels.centers import assign_centers, center_sums
 from rdlearn.kernels.convolution import (
     gather_patches,
     gdn_backward,
@@ -21,8 +21,10 @@ from rdlearn.kernels.products import affine
 from rdlearn.kernels.random import bernoulli
 from rdlearn.kernels.sparse import SPARSE, sparse_add_product, sparse_product
 from rdlearn.kernels.uniform_noise import mixture_rate
+from rdlearn.kernels.whitening import whitening
 
 __all__ = [
+    "PATCH_VALUES",
     "activation_gradient",
     "adam_step",
     "add_dense_product",
@@ -30,8 +32,10 @@ __all__ = [
     "assign_centers",
     "bernoulli",
     "bias_activation",
+    "center_sums",
     "cross_entropy",
     "decayed_add",
+    "device_name",
     "echo_backward",
     "echo_chain",
     "echo_forward",
@@ -54,9 +58,13 @@ __all__ = [
     "tilt",
     "to_device",
     "to_host",
+    "whitening",
 ]
 
 empty, matmul = np.empty, np.matmul
+# Values of patches in a product, 1 MB: products of fewer rows are slower, larger blocks leave the
+# cache.
+PATCH_VALUES = 2**18
 
 
 def matmul_by_rows(a, b, out):
@@ -97,3 +105,8 @@ def to_device(array):
 def to_host(array):
     """The array where numpy can reach it."""
     return array
+
+
+def device_name():
+    """What computes, for people."""
+    return "the CPU"

@@ -17,10 +17,12 @@ from rdlearn.kernels.gaussian import MAX_LOG_SIGMA
 from rdlearn.kernels.jit import JIT
 
 __all__ = [
+    "diagonal_slope",
     "echo_backward",
     "echo_chain",
     "echo_code",
     "echo_forward",
+    "log_scale",
     "pool_chain",
     "pool_noise",
 ]
@@ -32,9 +34,15 @@ FRESH = 8
 
 
 @njit(inline="always")
-def _log_scale(b, log_clip):
-    # log(clip * sigmoid(b)) without overflow on either side.
+def log_scale(b, log_clip):
+    """log(clip * sigmoid(b)) without overflow on either side."""
     return log_clip + min(b, 0.0) - math.log1p(math.exp(-abs(b)))
+
+
+@njit(inline="always")
+def diagonal_slope(by_rate, by_code, noise, s, inverse_clip):
+    """Gradient by b, of those by the rate and by the code, where S is s."""
+    return (by_rate + by_code * noise * s) * (1.0 - s * inverse_clip)
 
 
 @njit(**JIT)
@@ -51,7 +59,7 @@ def echo_forward(encoded, order, tail, log_clip, code, scale, noise, rate):
         i = order[t]
         row_rate = 0.0
         for c in range(k):
-            log_s = _log_scale(encoded[i, k + c], log_clip)
+            log_s = log_scale(encoded[i, k + c], log_clip)
             s = math.exp(log_s)
             scale[t, c] = s
             noise[t, c] = carry[c]
@@ -80,9 +88,8 @@ def echo_backward(grad_code, grad_rate, order, log_clip, scale, noise, grad_enco
                 by_b = -grad_rate
             else:
                 by_f, by_b = grad_encoded[i, c], 0.0
-            slope = 1.0 - s * inverse_clip
             grad_encoded[i, c] = by_f + total
-            by_b = (by_b + total * noise[t, c] * s) * slope
+            by_b = diagonal_slope(by_b, total, noise[t, c], s, inverse_clip)
             grad_encoded[i, k + c] = by_b if t < n else grad_encoded[i, k + c] + by_b
             carried[c] = total * s
 
@@ -114,14 +121,14 @@ def echo_chain(encoded, order, tail, mean, mixing, code, sigma, noise, rate):
 
 
 @njit(**JIT)
-def echo_code(shift, log_scale, noise, code, rate):
-    """Codes shift + exp(log_scale) * noise (n, k) and rates -sum log_scale (n,) in nats."""
+def echo_code(shift, log_sigma, noise, code, rate):
+    """Codes shift + exp(log_sigma) * noise (n, k) and rates -sum log_sigma (n,) in nats."""
     n, k = code.shape
     for i in range(n):
         total = 0.0
         for c in range(k):
-            code[i, c] = shift[i, c] + math.exp(log_scale[i, c]) * noise[i, c]
-            total -= log_scale[i, c]
+            code[i, c] = shift[i, c] + math.exp(log_sigma[i, c]) * noise[i, c]
+            total -= log_sigma[i, c]
         rate[i] = total
 
 

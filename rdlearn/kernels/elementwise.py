@@ -8,7 +8,18 @@ from numba.extending import overload
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["ACTIVATIONS", "activation_gradient", "adam_step", "bias_activation", "tilt"]
+__all__ = [
+    "ACTIVATIONS",
+    "activate",
+    "activation_gradient",
+    "adam",
+    "adam_step",
+    "bias_activation",
+    "logistic",
+    "slope",
+    "tilt",
+    "tilted",
+]
 
 IDENTITY, RELU, TANH, SOFTPLUS, LOGISTIC = range(5)
 ACTIVATIONS = {
@@ -74,29 +85,58 @@ def _logistic_slope(y):
     return y * (1 - y)
 
 
+@njit(inline="always")
+def activate(kind, x, zero):
+    """The activation at x; zero is one of x's own width, since a Python 0 would widen float32."""
+    if kind == IDENTITY:
+        return x
+    if kind == RELU:
+        return max(x, zero)
+    if kind == TANH:
+        return _tanh(x)
+    if kind == LOGISTIC:
+        return logistic(x)
+    return _softplus(x)
+
+
+@njit(inline="always")
+def slope(kind, grad, y, zero):
+    """grad times the slope of the activation where its value is y."""
+    if kind == RELU:
+        return grad if y > zero else zero
+    if kind == TANH:
+        return grad * _tanh_slope(y)
+    if kind == SOFTPLUS:
+        return grad * _softplus_slope(y)
+    if kind == LOGISTIC:
+        return grad * _logistic_slope(y)
+    return grad
+
+
+@njit(inline="always")
+def tilted(x, shift, zero):
+    """logistic(x + shift), and exactly 0 where the shift is -inf."""
+    p = logistic(x + shift)
+    return zero if shift == -np.inf else p
+
+
+@njit(inline="always")
+def adam(grad, mean, square, rate, beta_1, beta_2, epsilon, one):
+    """Moments after a step, and what it takes off the parameter."""
+    mean = beta_1 * mean + (one - beta_1) * grad
+    square = beta_2 * square + (one - beta_2) * grad * grad
+    return mean, square, rate * mean / (math.sqrt(square) + epsilon)
+
+
 @njit(**JIT)
 def bias_activation(z, bias, kind):
     """z = activation(z + bias), in place; shapes (n, k) and (k,)."""
     n, k = z.shape
-    # A zero of z's own width: a Python 0 would widen float32 loops.
     zero = z.dtype.type(0)
     for i in range(n):
         row = z[i]
-        if kind == IDENTITY:
-            for c in range(k):
-                row[c] += bias[c]
-        elif kind == RELU:
-            for c in range(k):
-                row[c] = max(row[c] + bias[c], zero)
-        elif kind == TANH:
-            for c in range(k):
-                row[c] = _tanh(row[c] + bias[c])
-        elif kind == LOGISTIC:
-            for c in range(k):
-                row[c] = logistic(row[c] + bias[c])
-        else:
-            for c in range(k):
-                row[c] = _softplus(row[c] + bias[c])
+        for c in range(k):
+            row[c] = activate(kind, row[c] + bias[c], zero)
 
 
 @njit(**JIT)
@@ -110,8 +150,7 @@ def tilt(z, bias, shift):
     for i in range(n):
         row, by = z[i], shift[i]
         for j in range(d):
-            p = logistic(row[j] + bias[j] + by[j])
-            row[j] = zero if by[j] == -np.inf else p
+            row[j] = tilted(row[j] + bias[j], by[j], zero)
 
 
 @njit(**JIT)
@@ -125,18 +164,19 @@ def activation_gradient(grad, y, grad_bias, kind):
     grad_bias[:] = zero
     for i in range(n):
         row, value = grad[i], y[i]
+        # A loop for each kind: the choice inside of one would stop it vectorising.
         if kind == RELU:
             for c in range(k):
-                row[c] = row[c] if value[c] > zero else zero
+                row[c] = slope(RELU, row[c], value[c], zero)
         elif kind == TANH:
             for c in range(k):
-                row[c] *= _tanh_slope(value[c])
+                row[c] = slope(TANH, row[c], value[c], zero)
         elif kind == SOFTPLUS:
             for c in range(k):
-                row[c] *= _softplus_slope(value[c])
+                row[c] = slope(SOFTPLUS, row[c], value[c], zero)
         elif kind == LOGISTIC:
             for c in range(k):
-                row[c] *= _logistic_slope(value[c])
+                row[c] = slope(LOGISTIC, row[c], value[c], zero)
         for c in range(k):
             grad_bias[c] += row[c]
 
@@ -144,9 +184,9 @@ def activation_gradient(grad, y, grad_bias, kind):
 @njit(**JIT)
 def adam_step(params, grads, mean, square, rate, beta_1, beta_2, epsilon):
     """One Adam update, in place; all flat arrays of one float dtype, scalars of the same."""
-    fresh_1, fresh_2 = params.dtype.type(1) - beta_1, params.dtype.type(1) - beta_2
+    one = params.dtype.type(1)
     for i in range(params.size):
-        g = grads[i]
-        mean[i] = beta_1 * mean[i] + fresh_1 * g
-        square[i] = beta_2 * square[i] + fresh_2 * g * g
-        params[i] -= rate * mean[i] / (np.sqrt(square[i]) + epsilon)
+        mean[i], square[i], step = adam(
+            grads[i], mean[i], square[i], rate, beta_1, beta_2, epsilon, one
+        )
+        params[i] -= step

@@ -9,11 +9,33 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["MAX_LOG_SIGMA", "gaussian_backward", "gaussian_forward"]
+__all__ = [
+    "MAX_LOG_SIGMA",
+    "gaussian_backward",
+    "gaussian_code",
+    "gaussian_forward",
+    "gaussian_slopes",
+]
 
 # Codes have deviations of about 1: more noise than this says no less, and rows far from those of
 # training would get any amount of it.
 MAX_LOG_SIGMA = 2.0
+
+
+@njit(inline="always")
+def gaussian_code(mu, log_sigma, eps, sampled):
+    """Code, sigma and nats of one component."""
+    log_sigma = min(log_sigma, MAX_LOG_SIGMA)
+    s = math.exp(log_sigma)
+    nats = -0.5 * eps * eps if sampled else 0.5 * (mu * mu + s * s - 1.0)
+    return mu + s * eps, s, nats - log_sigma
+
+
+@njit(inline="always")
+def gaussian_slopes(by_code, by_rate, pull, curvature, s, eps):
+    """Gradients by mu and log sigma of those by code and rate."""
+    by_sigma = by_code * eps * s + by_rate * (curvature * s * s - 1.0)
+    return by_code + by_rate * pull, by_sigma
 
 
 @njit(**JIT)
@@ -27,13 +49,10 @@ def gaussian_forward(encoded, noise, sampled, code, sigma, rate):
     for i in range(n):
         total = 0.0
         for c in range(k):
-            mu, log_sigma = encoded[i, c], min(encoded[i, k + c], MAX_LOG_SIGMA)
-            eps = noise[i, c]
-            s = math.exp(log_sigma)
-            sigma[i, c] = s
-            code[i, c] = mu + s * eps
-            total -= log_sigma
-            total += -0.5 * eps * eps if sampled else 0.5 * (mu * mu + s * s - 1.0)
+            code[i, c], sigma[i, c], nats = gaussian_code(
+                encoded[i, c], encoded[i, k + c], noise[i, c], sampled
+            )
+            total += nats
         rate[i] = total
 
 
@@ -49,7 +68,6 @@ def gaussian_backward(grad_code, grad_rate, pull, curvature, sigma, noise, grad_
     n, k = grad_code.shape
     for i in range(n):
         for c in range(k):
-            s, g = sigma[i, c], grad_code[i, c]
-            grad_encoded[i, c] = g + grad_rate * pull[i, c]
-            by_rate = curvature[c] * s * s - 1.0
-            grad_encoded[i, k + c] = g * noise[i, c] * s + grad_rate * by_rate
+            grad_encoded[i, c], grad_encoded[i, k + c] = gaussian_slopes(
+                grad_code[i, c], grad_rate, pull[i, c], curvature[c], sigma[i, c], noise[i, c]
+            )

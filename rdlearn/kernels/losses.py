@@ -7,12 +7,26 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["LOSSES", "cross_entropy", "loss"]
+__all__ = ["LOSSES", "cross_entropy", "difference", "logit_slope", "loss"]
 
 SQUARED, ABSOLUTE, LOGISTIC = range(3)
 LOSSES = {"squared_error": SQUARED, "absolute_error": ABSOLUTE, "bernoulli": LOGISTIC}
 # Factors of at most 2 whose product a float64 holds.
 CHUNK = 512
+
+
+@njit(inline="always")
+def difference(kind, error):
+    """What an error costs, and its slope but for factors."""
+    if kind == SQUARED:
+        return error * error, error
+    return abs(error), (error > 0) - (error < 0)
+
+
+@njit(inline="always")
+def logit_slope(a, x, e, zero, one):
+    """Slope, by the logit a, of the cross-entropy of x; e = exp(-|a|)."""
+    return (one if a >= zero else e) / (one + e) - x
 
 
 @njit(**JIT)
@@ -22,13 +36,9 @@ def _distance(kind, output, target, factor, weight, grad, samples):
     for i in range(n):
         total = 0.0
         for j in range(d):
-            error = output[i, j] - target[i, j]
-            if kind == SQUARED:
-                total += error * error
-                grad[i, j] = slope * error
-            else:
-                total += abs(error)
-                grad[i, j] = slope * np.sign(error)
+            value, by_error = difference(kind, output[i, j] - target[i, j])
+            total += value
+            grad[i, j] = slope * by_error
         samples[i] = factor * total
 
 
@@ -47,8 +57,7 @@ def _logistic(output, target, weight, grad, samples):
                 e, a = grad[i, j], output[i, j]
                 total += max(a, zero) - a * target[i, j]
                 product *= one + e
-                p = (one if a >= zero else e) / (one + e)
-                grad[i, j] = slope * (p - target[i, j])
+                grad[i, j] = slope * logit_slope(a, target[i, j], e, zero, one)
             logs += math.log(product)
         samples[i] = total + logs
 

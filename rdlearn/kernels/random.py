@@ -10,7 +10,7 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["bernoulli", "keys_of", "row_bits", "row_keys"]
+__all__ = ["HALF_WORD", "LOW", "bernoulli", "keys_of", "philox", "row_bits", "row_keys"]
 
 MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL_0, WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -21,7 +21,7 @@ MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(inline="always")
-def _philox(c0, c1, c2, c3, k0, k1):
+def philox(c0, c1, c2, c3, k0, k1):
     """Four random words of a counter and a key, as 32 bits in 64-bit integers."""
     # So that products need no splitting.
     for _ in range(10):
@@ -39,7 +39,7 @@ def row_bits(keys, seed, stream, out):
     for i in range(n_rows):
         k0, k1 = keys[i] & LOW, keys[i] >> HALF_WORD
         for start in range(0, n_words, 4):
-            words = _philox(
+            words = philox(
                 np.uint64(start // 4), stream & LOW, seed & LOW, seed >> HALF_WORD, k0, k1
             )
             for place in range(min(4, n_words - start)):
@@ -59,14 +59,14 @@ def bernoulli(prob, keys, seed, stream, out):
         p, bits = prob[i], out[i]
         k0, k1 = keys[i] & LOW, keys[i] >> HALF_WORD
         for block in range(d // 4):
-            words = _philox(np.uint64(block), s0, s1, s2, k0, k1)
+            words = philox(np.uint64(block), s0, s1, s2, k0, k1)
             j = 4 * block
             bits[j] = one if words[0] < p[j] * scale else zero
             bits[j + 1] = one if words[1] < p[j + 1] * scale else zero
             bits[j + 2] = one if words[2] < p[j + 2] * scale else zero
             bits[j + 3] = one if words[3] < p[j + 3] * scale else zero
         if d % 4:
-            words = _philox(np.uint64(d // 4), s0, s1, s2, k0, k1)
+            words = philox(np.uint64(d // 4), s0, s1, s2, k0, k1)
             for place in range(d % 4):
                 j = d - d % 4 + place
                 bits[j] = one if words[place] < p[j] * scale else zero

@@ -12,10 +12,25 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["mixture_rate"]
+__all__ = ["logistic_cell", "mixture_rate"]
 
 # Distances in scales beyond which a law is flat: exponents stay in the range of float64.
 FAR = 300.0
+
+
+@njit(inline="always")
+def logistic_cell(z, mean, precision, edge):
+    """Mass of the cell about z over (1 - edge), edge = exp(-precision); its slopes; distance.
+
+    The slopes are of ln mass, by z times the scale, and by the precision's logarithm.
+    """
+    h = 0.5 * precision
+    t = min(max((z - mean) * precision, -FAR), FAR)
+    left, right = math.exp(-t - h), math.exp(t - h)
+    # sigma(t + h), sigma(h - t) and what they lack of 1.
+    a, b = 1 / (1 + left), 1 / (1 + right)
+    below, above = left * a, right * b
+    return a * b, below - above, below + above + 2 * edge / (1 - edge), t
 
 
 @njit(**JIT)
@@ -47,18 +62,12 @@ def mixture_rate(z, share, mean, log_scale, rate, by_z, by_share, by_mean, by_sc
                 p, down = 0.0, 0.0
                 for k in range(m):
                     v = precision[c, k]
-                    h = 0.5 * v
-                    t = min(max((z[i, place, c] - mean[c, k]) * v, -FAR), FAR)
-                    left, right = math.exp(-t - h), math.exp(t - h)
-                    # sigma(t + h), sigma(h - t) and what they lack of 1.
-                    a, b = 1 / (1 + left), 1 / (1 + right)
-                    below, above = left * a, right * b
-                    mass[k] = part[c, k] * a * b * (1 - edge[c, k])
-                    slope[k] = below - above
-                    widen[k] = below + above + 2 * edge[c, k] / (1 - edge[c, k])
+                    inside, slope[k], widen[k], full[k] = logistic_cell(
+                        z[i, place, c], mean[c, k], v, edge[c, k]
+                    )
+                    mass[k] = part[c, k] * inside * (1 - edge[c, k])
                     p += mass[k]
                     down += mass[k] * slope[k] * v
-                    full[k] = t
                 nats -= math.log(p)
                 by_z[i, place, c] = -down / p
                 for k in range(m):

@@ -13,17 +13,15 @@ from rdlearn.kernels.elementwise import ACTIVATIONS
 
 __all__ = ["GDN", "Conv", "TransposedConv"]
 
-# Values in a block of rows, 1 MB: products of fewer rows are slower, larger blocks leave the cache.
-BLOCK = 2**18
 # Least beta of a normalization; roots of gamma begin at ROOT off the diagonal, as a root of
 # exactly zero would have no gradient and stay.
 LEAST_BETA = 1e-6
 ROOT = 2.0**-10
 
 
-def _blocks(n_rows, n_columns):
+def _blocks(n_rows, n_columns, work):
     """Slices of nearly equal length that cover n_rows rows of n_columns values."""
-    step = math.ceil(n_rows / math.ceil(n_rows * n_columns / BLOCK))
+    step = math.ceil(n_rows / math.ceil(n_rows * n_columns / work.ops.PATCH_VALUES))
     return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
@@ -60,7 +58,7 @@ class _Strided:
         n, height, width, channels = fine.shape
         n_rows = n * math.ceil(height / self.stride) * math.ceil(width / self.stride)
         n_columns = self.kernel**2 * channels
-        for block in _blocks(n_rows, n_columns):
+        for block in _blocks(n_rows, n_columns, work):
             shape = (block.stop - block.start, n_columns)
             yield block, work.empty("patches", shape, fine.dtype)
 
@@ -203,7 +201,7 @@ class GDN:
         y, pool = (work.empty((name, key), x.shape, x.dtype) for key in ("y", "pool"))
         for i in range(len(x)):
             rows = _rows(x[i])
-            for block in _blocks(*rows.shape):
+            for block in _blocks(*rows.shape, work):
                 part, norm, out = rows[block], _rows(pool[i])[block], _rows(y[i])[block]
                 magnitude = work.empty("magnitude", part.shape, x.dtype)
                 np.abs(part, out=magnitude)
@@ -216,7 +214,7 @@ class GDN:
         x, pool, gamma = cache
         rows = _rows(x)
         grads["beta"][:] = 0.0
-        for block in _blocks(*rows.shape):
+        for block in _blocks(*rows.shape, work):
             part, norm, by_y = rows[block], _rows(pool)[block], _rows(grad)[block]
             keys = ("by pool", "magnitude", "by magnitude")
             by_pool, magnitude, by_magnitude = (work.empty(k, part.shape, x.dtype) for k in keys)

@@ -13,7 +13,7 @@ class Workspace:
 
     Parameters
     ----------
-    device : {"cpu", "auto"}, default="cpu"
+    device : {"cpu", "cuda", "auto"}, default="cpu"
     by_rows : bool, default=False
         Products in which a row of the result depends on its own row of the input only, to the
         bit, whatever the other rows and the number of threads; slower.
@@ -25,7 +25,7 @@ class Workspace:
         self.ops = get_ops(device)
         of_bits = self.ops.matmul_sparse if sparse else self.ops.matmul
         self.matmul = self.ops.matmul_by_rows if by_rows else of_bits
-        self._arrays = {}
+        self._arrays, self._fixed = {}, {}
 
     def empty(self, name, shape, dtype):
         """An uninitialised array; what the same name gave before is overwritten."""
@@ -34,6 +34,12 @@ class Workspace:
         if flat is None or flat.size < size or flat.dtype != dtype:
             flat = self._arrays[name] = self.ops.empty(size, dtype=dtype)
         return flat[:size].reshape(shape)
+
+    def fixed(self, name, array):
+        """A host's array that never changes, on the device."""
+        if name not in self._fixed:
+            self._fixed[name] = self.ops.to_device(array)
+        return self._fixed[name]
 
 
 class Dense:
@@ -101,5 +107,5 @@ class MaskedDense(Dense):
     def backward(self, params, cache, grad, grads, work, name, wants_input=True):
         out = super().backward(params, cache, grad, grads, work, name, wants_input)
         # Adam leaves alone what has never had a gradient.
-        grads["weights"] *= self.mask
+        grads["weights"] *= work.fixed((name, "mask"), self.mask)
         return out

@@ -78,8 +78,8 @@ class CustomLoss(DistortionLoss):
             for array in (target, output)
         )
         samples, slope = self.distortion.samples_and_gradient(x, x_hat)
-        slope = slope * (weight * self.spread)
-        return samples, work.ops.to_device(np.ascontiguousarray(slope, dtype=output.dtype))
+        slope = np.ascontiguousarray(slope * (weight * self.spread), dtype=output.dtype)
+        return work.ops.to_device(samples), work.ops.to_device(slope)
 
 
 class WeightedLoss:
@@ -97,7 +97,7 @@ class WeightedLoss:
     def forward(self, output, target, weight, work):
         """Weighted loss (n,) and `weight` times its gradient (n, d)."""
         rows = target[:, -1]
-        inner = np.ascontiguousarray(target[:, :-1])
+        inner = target[:, :-1].copy()
         samples, grad = self.loss.forward(output, inner, weight, work)
         grad *= rows[:, None]
         return samples * rows, grad

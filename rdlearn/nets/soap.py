@@ -28,7 +28,8 @@ class _Weight:
         square, sides = places.shape[:-2], places.shape[-2:]
         self.shape = (math.prod(square), *sides) if square else sides
         self.adam = Adam(places.size, ops, beta_2=BETA_2)
-        self.moments = [np.zeros((size, size), dtype=np.float32) for size in self.shape]
+        zeros = (np.zeros((size, size), dtype=np.float32) for size in self.shape)
+        self.moments = [ops.to_device(array) for array in zeros]
         self.axes = None
 
     def start(self, grad):
@@ -52,7 +53,7 @@ class _Weight:
 
     def step(self, grad, learning_rate):
         """What Adam adds to the weight, flat."""
-        move = np.zeros(grad.size, dtype=grad.dtype)
+        move = np.zeros_like(grad.ravel())
         self.adam.step(move, self.seen(grad).ravel(), learning_rate)
         return self.unseen(move).ravel()
 
@@ -93,13 +94,15 @@ class Soap:
         encoder, channel, decoder = objective.views(np.arange(objective.n_parameters))
         arrays = [array for net in (encoder, decoder) for layer in net for array in layer.values()]
         self._weights = [_Weight(array, ops) for array in arrays if array.ndim > 1]
-        self._rest = np.concatenate([channel, *(a for a in arrays if a.ndim == 1)])
+        rest = np.concatenate([channel, *(a for a in arrays if a.ndim == 1)])
+        self._rest = ops.to_device(rest)
         self._adam = Adam(self._rest.size, ops)
         self._n_steps = 0
 
     def step(self, params, grads, learning_rate):
         """Update the flat vector `params` in place; gradients that are no numbers end it."""
-        if not np.isfinite(grads).all():
+        # Only where eigenvectors of it would raise: later what is no number gets through by itself.
+        if self._n_steps == 0 and not np.isfinite(grads).all():
             params[:] = np.nan
             return
         rest = params[self._rest]
