@@ -22,17 +22,19 @@ def options(description, *flags):
 
 
 def report(name, rows, args, note=""):
-    """Print rows as a table, with machine and versions, and write them as csv."""
+    """Print rows as a table, with machine and versions, and write them as csv; returns the text."""
     table = pd.DataFrame(rows)
     packages = ("numpy", "scipy", "numba", "scikit-learn")
-    print(f"\n{name}{' (quick)' if args.quick else ''}: {note}")
-    print(
+    text = (
+        f"{name}{' (quick)' if args.quick else ''}: {note}\n"
         f"{platform.machine()}, Python {platform.python_version()}, "
         + ", ".join(f"{package} {version(package)}" for package in packages)
+        + f"\n{table.to_string(index=False, float_format=lambda v: f'{v:.4g}')}\n"
     )
-    print(table.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+    print(f"\n{text}", end="", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(args.out / f"{name}{'_quick' if args.quick else ''}.csv", index=False)
+    return text
 
 
 def fastest(call, repeats):

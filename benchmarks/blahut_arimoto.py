@@ -26,10 +26,7 @@ STARTS = {"": 100, "_one_start": 1}
 def main():
     args = options(__doc__)
     points = 32 if args.quick else POINTS
-    x = np.linspace(-WIDTH, WIDTH, points)
-    p = np.exp(-(x**2) / 2)
-    p /= p.sum()
-    d = (x[:, None] - x) ** 2
+    p, d = source(points)
     rows = []
     for beta in sorted(BETAS):
         result = blahut_arimoto(p, d, beta)
@@ -52,6 +49,13 @@ def main():
             row[f"dit{name}_time"] = time / seconds
         rows.append(row)
     report("blahut_arimoto", rows, args, f"N(0, 1) on {points} points, nats and milliseconds")
+
+
+def source(points):
+    """Probabilities and squared errors of a Gaussian."""
+    x = np.linspace(-WIDTH, WIDTH, points)
+    p = np.exp(-(x**2) / 2)
+    return p / p.sum(), (x[:, None] - x) ** 2
 
 
 def dit_value(p, d, beta, starts):

@@ -19,31 +19,37 @@ from rdlearn import PCACodec
 from rdlearn.kernels.products import affine
 
 N_FEATURES = 20
-CHILD = """
-import sys, threading
-import numpy as np
-import rdlearn
+WATCH = """
+import threading
 
 def anonymous():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
+def added(call):
+    before, peak, done = anonymous(), [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.002):
+            peak[0] = max(peak[0], anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    call()
+    done.set()
+    watcher.join()
+    return peak[0] - before
+"""
+CHILD = f"""{WATCH}
+import sys
+import numpy as np
+import rdlearn
+
 model, data, out = sys.argv[1:]
 codec = rdlearn.load(model)
 X = np.load(data, mmap_mode="r")
 codec.compress(X[:1000])
-before, peak, done = anonymous(), [0], threading.Event()
-
-def watch():
-    while not done.wait(0.002):
-        peak[0] = max(peak[0], anonymous())
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-codec.compress_to(X, out)
-done.set()
-watcher.join()
-print(peak[0] - before)
+print(added(lambda: codec.compress_to(X, out)))
 """
 
 

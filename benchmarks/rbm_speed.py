@@ -34,7 +34,8 @@ def main():
     report("rbm_speed", rows, args, f"{D}-{H}, {n} rows, float32")
 
 
-def compare(x, batch, threads, rounds):
+def epochs_of(x, batch):
+    """An epoch of ours, one of theirs, and the products of one."""
     machine, rng = Machine(D, H), np.random.default_rng(0)
     machine.init(rng, x.mean(axis=0), 0.01)
     trainer = Trainer(machine, "pcd", 1, 0.0, 0.0, 0)
@@ -42,9 +43,13 @@ def compare(x, batch, threads, rounds):
 
     def ours():
         with one_blas_thread():
-            trainer.epoch(x, RATE, batch, rng)
+            return trainer.epoch(x, RATE, batch, rng)
 
-    calls = {"ours": ours, "theirs": lambda: theirs.fit(x), "products": products(x, batch)}
+    return {"ours": ours, "theirs": lambda: theirs.fit(x), "products": products(x, batch)}
+
+
+def compare(x, batch, threads, rounds):
+    calls = epochs_of(x, batch)
     seconds = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():

@@ -155,21 +155,23 @@ def torch_step(x, channel=gaussian, ours=GAUSSIAN, laws=(), fused=None):
     views = objective.views(params)
     for net, arrays in ((encoder, views[0]), (decoder, views[2])):
         for layer, part in zip(net[::2], arrays, strict=True):
-            layer.weight.data[:] = torch.from_numpy(part["weights"].T)
-            layer.bias.data[:] = torch.from_numpy(part["bias"])
+            layer.weight.data[:] = torch.tensor(part["weights"].T)
+            layer.bias.data[:] = torch.tensor(part["bias"])
     parameters = [*encoder.parameters(), *decoder.parameters(), *laws]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused)
-    data = torch.from_numpy(x)
+    # On the default device, as all that is made here.
+    data = torch.tensor(x)
 
-    def call():
-        code, rate = channel(encoder(data))
+    def call(rows=slice(None)):
+        batch = data[rows]
+        code, rate = channel(encoder(batch))
         logits = decoder(code)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, data, reduction="sum")
-        mean = (rate + loss) / len(data)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, batch, reduction="sum")
+        mean = (rate + loss) / len(batch)
         optimizer.zero_grad()
         mean.backward()
         optimizer.step()
-        return mean.item()
+        return mean.detach()
 
     return call
 

@@ -188,11 +188,12 @@ class Trainer:
     def _move(self, visible, hidden, rate, by_hidden):
         """Add to the parameters: visible.T @ hidden and its like for the biases, times the rate."""
         ops, machine, velocity = self.work.ops, self.machine, self._velocity
+        empty = self.work.empty
         keep, speed = 1 - rate * self.decay, (1 - self.momentum) * rate
         if self.momentum == 0:
-            ops.add_product(visible, hidden, speed, keep, machine.weights)
+            ops.add_product(visible, hidden, speed, keep, machine.weights, empty)
         else:
-            ops.add_product(visible, hidden, speed, self.momentum, velocity.weights)
+            ops.add_product(visible, hidden, speed, self.momentum, velocity.weights, empty)
             ops.decayed_add(machine.weights.ravel(), np.float32(keep), velocity.weights.ravel())
         for bias, by, move in (
             (machine.visible, visible.sum(axis=0), velocity.visible),

@@ -193,7 +193,7 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         machine.
     device : {"cpu", "cuda", "auto"}, default="cpu"
         Where `fit` computes; "cuda" needs a GPU and ``pip install 'rdlearn[cuda]'``, "auto" takes
-        one where it works. All else is on the CPU.
+        one where it works. All else is on the CPU, and in each step a Distortion of your own.
     verbose : bool or int, default=False
         Whether to show a progress bar with rate and distortion on stderr.
 

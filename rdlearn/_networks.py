@@ -330,7 +330,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
 
     def _mean_code(self, X):
         objective, views, encoded, _ = self._encode(X)
-        noise = np.broadcast_to(self._mean_noise(), (len(X), self.n_components_))
+        noise = np.tile(self._mean_noise(), (len(X), 1))
         with np.errstate(over="ignore", invalid="ignore"):
             code, _ = objective.channel.code(views[1], encoded, noise, Workspace(by_rows=True))
         self._refuse_far(X, code)

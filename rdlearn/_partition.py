@@ -96,7 +96,7 @@ def enumerated(machine, shift):
         for i in range(len(shift)):
             # What a unit adds: both its states, or the only one that the shift leaves it.
             free = ~(forced[i] | barred[i])
-            softplus_sums(inputs[:, free] + finite[i, free], sums)
+            softplus_sums(np.add(inputs[:, free], finite[i, free], order="C"), sums)
             logs = own + sums + inputs[:, forced[i]].sum(axis=1)
             log_z[i] = logsumexp(logs)
             # States that weigh nothing need no means.

@@ -60,10 +60,11 @@ def whole_file(path):
         raise
 
 
-def pack(state):
+def pack(state, deflate=True):
     """Bytes of a dictionary of JSON values, numpy scalars and arrays, nested at will.
 
-    A tuple comes back as a list, and an object array holds one dimension of texts.
+    A tuple comes back as a list, and an object array holds one dimension of texts. Deflated bytes
+    depend on the machine's zlib; the others are the same everywhere.
     """
     arrays, offset = [], 0
 
@@ -75,7 +76,7 @@ def pack(state):
             data = value.astype(value.dtype.newbyteorder("<"), copy=False)
             place = {"dtype": data.dtype.str[1:], "shape": list(value.shape), "offset": offset}
             raw = data.tobytes()
-            short = zlib.compress(raw, 1) if len(raw) >= LARGE else raw
+            short = zlib.compress(raw, 1) if deflate and len(raw) >= LARGE else raw
             if 2 * len(short) < len(raw):
                 place["deflated"], raw = len(short), short
             arrays.append(raw)

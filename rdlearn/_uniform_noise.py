@@ -118,7 +118,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         Seeds weights, order and noise.
     device : {"cpu", "cuda", "auto"}, default="cpu"
         Where `fit` computes; "cuda" needs a GPU and ``pip install 'rdlearn[cuda]'``, "auto" takes
-        one where it works. All else is on the CPU.
+        one where it works. All else is on the CPU, and in each step "ms_ssim", "nlpd" and
+        distortions of your own.
     verbose : bool or int, default=False
         Whether to show a progress bar with rate and distortion on stderr.
 

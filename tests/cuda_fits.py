@@ -19,6 +19,7 @@ from rdlearn import (
     UniformNoiseCodec,
     VariationalAutoencoder,
 )
+from rdlearn.distortions import NLPD
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((12, 4)).astype(np.float32)
@@ -29,6 +30,7 @@ NET = {"hidden_layer_sizes": (3,), "batch_size": 6, "max_iter": 2, "random_state
 IMAGE = {"architecture": "conv", "image_shape": (8, 8, 1), "batch_size": 2, "beta": 1e-3}
 EPOCHS = {"max_iter": 2, "random_state": 0}
 SHORT = {"n_epochs": 1, "n_gibbs": 1, "fine_tune_epochs": 2}
+OWN = NLPD(image_shape=(2, 2, 1), data_range=9)
 
 CASES = {
     "echo": (EchoAutoencoder(2, **NET), X),
@@ -39,7 +41,11 @@ CASES = {
         EchoAutoencoder(2, distortion="bernoulli", binarize="sample", **NET),
         BITS * 0.8,
     ),
-    "echo, classes": (EchoClassifier(2, **NET), X),
+    "echo, classes": (EchoClassifier(2, **NET), X, {"y": LABELS}),
+    "echo, sides": (EchoAutoencoder(2, **NET), X, {"side_information": LABELS[:, None] * 1.0}),
+    # By numpy on the host, as a distortion of a user's own.
+    "on the host": (UniformNoiseCodec(2, distortion=OWN, **NET), X),
+    "weights": (UniformNoiseCodec(2, **NET), X, {"distortion_weight": 1.0 + LABELS}),
     "gaussian": (VariationalAutoencoder(2, **NET), X),
     "flow": (VariationalAutoencoder(2, flow="iaf", n_flow_steps=1, **NET), X),
     "uniform noise": (UniformNoiseCodec(2, **NET), X),
@@ -62,11 +68,11 @@ def main(folder, names):
     # One set of operations: an algorithm that runs on one device runs on the other.
     assert set(cpu.__all__) == set(cuda.__all__) and get_ops("auto") is cuda
     for number, name in enumerate(names or CASES):
-        estimator, data = CASES[name]
-        given = (data, LABELS) if name == "echo, classes" else (data,)
-        ours = clone(estimator).fit(*given)
+        estimator, data, *more = CASES[name]
+        given = more[0] if more else {}
+        ours = clone(estimator).fit(data, **given)
         cupy_stand_in.WAITS.update(dict.fromkeys(cupy_stand_in.WAITS, 0))
-        theirs = clone(estimator).set_params(device="cuda").fit(*given)
+        theirs = clone(estimator).set_params(device="cuda").fit(data, **given)
         waits = dict(cupy_stand_in.WAITS)
         one, other = (
             np.concatenate([model.history_[c].to_numpy(float) for c in model.history_])

@@ -70,7 +70,7 @@ def test_add_product(dtype, tolerance):
     rng = np.random.default_rng(0)
     a, b, out = (rng.normal(size=shape).astype(dtype) for shape in ((5, 3), (5, 4), (3, 4)))
     want = 0.25 * out + 1.5 * a.T @ b
-    add_product(a, b, 1.5, 0.25, out)
+    add_product(a, b, 1.5, 0.25, out, Workspace().empty)
     np.testing.assert_allclose(out, want, atol=tolerance)
 
 

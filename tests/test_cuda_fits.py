@@ -34,13 +34,16 @@ FITS = [
     "echo, bits drawn",
     "echo, classes",
     "echo, published",
+    "echo, sides",
     "echo, target",
     "echo, validated",
     "flow",
     "gaussian",
     "machine",
     "machine, exact",
+    "on the host",
     "uniform noise",
+    "weights",
 ]
 
 
@@ -53,7 +56,8 @@ def test_fits_agree_on_both_devices(fits, name):
     np.testing.assert_array_equal(
         rdlearn.load(f"{path}.rdl").transform(stored["data"]), stored["code"]
     )
-    assert waits["to host"] <= n_epochs + 4
+    # Weights at the end of each epoch, and of each of a belief net's machines.
+    assert name == "on the host" or waits["to host"] <= n_epochs + 4
 
 
 @pytest.mark.parametrize("name", ["echo", "flow", "gaussian", "uniform noise"])

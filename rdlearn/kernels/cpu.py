@@ -74,18 +74,21 @@ def matmul_by_rows(a, b, out):
     return out
 
 
-def matmul_sparse(a, b, out):
-    """a @ b, quicker where a is mostly zeros."""
+def matmul_sparse(a, b, out, empty):
+    """a @ b, quicker where a is mostly zeros; ``empty(name, shape, dtype)`` gives room to work."""
     if b.flags.c_contiguous and np.count_nonzero(a) <= SPARSE * a.size:
-        sparse_product(a, b, out)
+        sparse_product(a, b, out, empty)
         return out
     return matmul(a, b, out=out)
 
 
-def add_product(a, b, alpha, beta, out):
-    """out = beta * out + alpha * a.T @ b, in place; shapes (n, d), (n, k), (d, k), C order."""
+def add_product(a, b, alpha, beta, out, empty):
+    """out = beta * out + alpha * a.T @ b, in place; shapes (n, d), (n, k), (d, k), C order.
+
+    ``empty(name, shape, dtype)`` gives room to work.
+    """
     if np.count_nonzero(a) <= SPARSE * a.size:
-        sparse_add_product(a, b, alpha, beta, out)
+        sparse_add_product(a, b, alpha, beta, out, empty)
     else:
         add_dense_product(a, b, alpha, beta, out)
 

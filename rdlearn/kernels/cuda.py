@@ -78,14 +78,17 @@ __all__ = [
 ]
 
 empty, matmul = cupy.empty, cupy.matmul
-# Entries of bits are few, but not so few that a GPU would profit.
-matmul_sparse = matmul
 # Values of patches in a product, 256 MB: few and large ones.
 PATCH_VALUES = 2**26
 
 
 def matmul_by_rows(a, b, out):
     raise NotImplementedError("Codes are computed on the CPU, where rows stand alone to the bit.")
+
+
+def matmul_sparse(a, b, out, empty):
+    # Zeros are many, but not so many that a GPU would profit.
+    return matmul(a, b, out=out)
 
 
 def add_dense_product(a, b, alpha, beta, out):
@@ -98,7 +101,8 @@ def add_dense_product(a, b, alpha, beta, out):
         decayed_add(out.ravel(), out.dtype.type(beta), product.ravel())
 
 
-add_product = add_dense_product
+def add_product(a, b, alpha, beta, out, empty):
+    add_dense_product(a, b, alpha, beta, out)
 
 
 def to_device(array):

@@ -15,6 +15,7 @@ from numba import njit
 
 from rdlearn.kernels.gaussian import MAX_LOG_SIGMA
 from rdlearn.kernels.jit import JIT
+from rdlearn.kernels.products import affine
 
 __all__ = [
     "diagonal_slope",
@@ -154,7 +155,6 @@ def pool_chain(shift, scale, mean, mixing, start, step, noise):
         last = noise[t]
 
 
-@njit(**JIT)
 def pool_noise(shift, scale, mean, mixing, chains, own, bits, noise):
     """Noise (n, k) for new rows from a pool (m, k) and its two chains (2, m, k).
 
@@ -163,27 +163,18 @@ def pool_noise(shift, scale, mean, mixing, chains, own, bits, noise):
     in the pool, or -1: it is not taken, nor is a place whose chain has passed it. bits (n, 3) of
     uint32.
     """
-    n, k = noise.shape
-    m = len(shift)
-    code = np.empty(k)
-    for i in range(n):
-        place = np.int64(bits[i, 0])
-        if own[i] < 0:
-            chain, place = place % (2 * m) // m, place % m
-        else:
-            # chains[0] runs down from the last member, chains[1] up from the first.
-            place %= m - 1
-            chain = 1 if place < own[i] else 0
-            place += chain == 0
-        noise[i] = chains[chain, place]
-        member, stride = np.int64(bits[i, 1]) % m, 1 + np.int64(bits[i, 2]) % (m - 1)
-        for _ in range(FRESH):
-            if member != own[i]:
-                for a in range(k):
-                    code[a] = shift[member, a] + scale[member, a] * noise[i, a] - mean[a]
-                for a in range(k):
-                    eps = 0.0
-                    for b in range(a + 1):
-                        eps += mixing[a, b] * code[b]
-                    noise[i, a] = eps
-            member = (member + stride) % m
+    m, known = len(shift), own >= 0
+    place, member, stride = bits.T.astype(np.int64)
+    # chains[0] runs down from the last member, chains[1] up from the first.
+    chain = np.where(known, place % (m - 1) < own, place // m % 2)
+    place = np.where(known, place % (m - 1) + (chain == 0), place % m)
+    noise[:] = chains[chain.astype(np.int64), place]
+    member, stride = member % m, 1 + stride % (m - 1)
+    whole, zero = np.ascontiguousarray(mixing.T), np.zeros_like(mean)
+    fresh = np.empty_like(noise)
+    for _ in range(FRESH):
+        # Each row by itself, to the bit.
+        affine(shift[member] + scale[member] * noise, mean, whole, zero, fresh)
+        other = member != own
+        noise[other] = fresh[other]
+        member = (member + stride) % m

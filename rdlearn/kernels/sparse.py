@@ -79,23 +79,27 @@ def _add_rows(start, index, value, dense, alpha, beta, out):
             p += 1
 
 
-def _room(a, n):
+def _room(a, n, empty):
     """Arrays for the entries of a, by n rows or columns."""
     # One more, which a row's last zero is written to.
-    size = a.size + 1
-    return np.empty(n + 1, np.int64), np.empty(size, np.int32), np.empty(size, a.dtype)
+    size = (a.size + 1,)
+    kinds = ("starts", (n + 1,), np.int64), ("indices", size, np.int32), ("values", size, a.dtype)
+    return [empty(("entries", name), shape, dtype) for name, shape, dtype in kinds]
 
 
-def sparse_product(a, b, out):
-    """out = a @ b; a of shape (n, d), b (d, k) and out (n, k) in C order."""
-    entries = _room(a, len(a))
+def sparse_product(a, b, out, empty):
+    """out = a @ b; a of shape (n, d), b (d, k) and out (n, k) in C order.
+
+    ``empty(name, shape, dtype)`` gives arrays to work in, as a workspace's does.
+    """
+    entries = _room(a, len(a), empty)
     _entries_of_rows(a, *entries)
     one = out.dtype.type(1)
     _add_rows(*entries, b, one, one - one, out)
 
 
-def sparse_add_product(a, b, alpha, beta, out):
+def sparse_add_product(a, b, alpha, beta, out, empty):
     """out = beta * out + alpha * a.T @ b; shapes (n, d), (n, k), (d, k), in C order."""
-    entries = _room(a, a.shape[1])
+    entries = _room(a, a.shape[1], empty)
     _entries_of_columns(a, *entries)
     _add_rows(*entries, b, out.dtype.type(alpha), out.dtype.type(beta), out)

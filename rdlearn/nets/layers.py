@@ -23,7 +23,7 @@ class Workspace:
 
     def __init__(self, device="cpu", by_rows=False, sparse=False):
         self.ops = get_ops(device)
-        of_bits = self.ops.matmul_sparse if sparse else self.ops.matmul
+        of_bits = self._matmul_sparse if sparse else self.ops.matmul
         self.matmul = self.ops.matmul_by_rows if by_rows else of_bits
         self._arrays, self._fixed = {}, {}
 
@@ -34,6 +34,9 @@ class Workspace:
         if flat is None or flat.size < size or flat.dtype != dtype:
             flat = self._arrays[name] = self.ops.empty(size, dtype=dtype)
         return flat[:size].reshape(shape)
+
+    def _matmul_sparse(self, a, b, out):
+        return self.ops.matmul_sparse(a, b, out, self.empty)
 
     def fixed(self, name, array):
         """A host's array that never changes, on the device."""
