@@ -72,6 +72,8 @@ def _cases(rng, dtype):
         yield "mixture_rate", f"{m} of {places}", arguments, [4, 5, 6, 7, 8]
     for places in (1, 5):
         z, centers = 2 * normal(N, places, 11), np.sort(normal(11, 4), axis=1)
+        # Ties go to the first.
+        centers[0, 1] = centers[0, 0] = z[0, 0, 0]
         nearest = np.empty(z.shape, np.int32)
         slopes = [np.empty_like(z) for _ in range(2)]
         nats = rng.random((11, 4))

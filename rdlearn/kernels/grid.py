@@ -93,7 +93,6 @@ def _operation(shape):
             if blocks:
                 kernel[blocks, threads](*map(_argument, arguments))
 
-        launch.kernel = kernel
         return launch
 
     return decorate
