@@ -51,7 +51,8 @@ OWN_SIZES = {
         "rows": (4000, 8000, 16_000, 32_000),
         "epochs": (32, 64, 128, 256),
     },
-    SEARCHING: {"rows": (1000, 2000, 4000, 8000), "components": (8, 16, 32)},
+    # Below some thousand rows the law of words grows with them, and what a word costs with the law.
+    SEARCHING: {"rows": (8000, 16_000, 32_000, 64_000), "components": (8, 16, 32)},
     "PCACodec": {
         "rows": (125_000, 250_000, 500_000, 1_000_000),
         "features": SIZES["features"],

@@ -97,12 +97,17 @@ class DiscreteCodec(BaseCodec):
     def _rate_samples(self, X):
         return self._tables.code_length(self._quantize(X))
 
+    def _coded(self, X):
+        symbols = self._quantize(X)
+        X_hat = self._decode(self._dequantize(symbols, X.dtype))
+        return [X_hat], self._tables.code_length(symbols)
+
     @property
     def fingerprint(self):
         """Eight bytes that tell this decoder from any other; every stream carries them."""
         check_is_fitted(self)
         state = {"class": type(self).__name__, **self._decoder_state()}
-        return hashlib.blake2b(_persistence.pack(state), digest_size=8).digest()
+        return hashlib.blake2b(_persistence.pack(state, deflate=False), digest_size=8).digest()
 
     def compress(self, X, *, chunk_rows=None):
         """Compress a table to bytes.

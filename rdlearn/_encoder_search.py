@@ -13,6 +13,8 @@ MAX_BITS = 12
 # distortion itself until nothing changes, but at most so often.
 SMOOTH_SWEEPS, SWEEPS = 2, 3
 BLOCK_ROWS = 1024
+# Words whose costs are remembered: some 50 MiB.
+MEMORY = 1 << 18
 # What a flip adds to the cross-entropy, about.
 NATS_OF_A_FLIP = 1.4
 
@@ -56,6 +58,8 @@ def search_flips(bits, code, logits, distortion, cost_of_bits):
     Parameters as for `search_all`.
     """
     in_nats = NATS_OF_A_FLIP / min(distortion.a, distortion.b)
+    # Rows pass by the same words again and again.
+    cost_of_bits = _remembered(cost_of_bits)
 
     def smooth(z, x):
         return _cross_entropy(logits(z), x) + in_nats * cost_of_bits(z)
@@ -67,29 +71,51 @@ def search_flips(bits, code, logits, distortion, cost_of_bits):
     for start in range(0, len(bits), BLOCK_ROWS):
         x, part = bits[start : start + BLOCK_ROWS], code[start : start + BLOCK_ROWS]
         before, first = part.copy(), exact(part, x)
-        for _ in range(SMOOTH_SWEEPS):
-            if not _sweep(x, part, smooth):
-                break
+        _descend(x, part, smooth, SMOOTH_SWEEPS)
         # Likelihood leads to better places, but not for every row.
         worse = exact(part, x) > first
         part[worse] = before[worse]
-        for _ in range(SWEEPS):
-            if not _sweep(x, part, exact):
-                break
+        _descend(x, part, exact, SWEEPS)
     return code
 
 
-def _sweep(x, code, cost):
-    """Flip each bit where that lowers the cost; returns whether any did."""
-    best, changed = cost(code, x), False
-    for j in range(code.shape[1]):
-        code[:, j] = 1 - code[:, j]
-        flipped = cost(code, x)
-        better = flipped < best
-        code[~better, j] = 1 - code[~better, j]
-        best = np.where(better, flipped, best)
-        changed |= bool(better.any())
-    return changed
+def _remembered(cost_of_bits):
+    """The same function, which computes the cost of a word once."""
+    known = {}
+
+    def costs(words):
+        packed = np.packbits(words > 0, axis=1)
+        keys = packed.view(f"V{packed.shape[1]}").ravel().tolist()
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        if new:
+            if len(known) > MEMORY:
+                known.clear()
+                return costs(words)
+            costs_of_new = cost_of_bits(words[list(new.values())])
+            known.update(zip(new, costs_of_new.tolist(), strict=True))
+        return np.array([known[key] for key in keys])
+
+    return costs
+
+
+def _descend(x, code, cost, n_sweeps):
+    """Flip each bit of `code` where that lowers the cost, in up to `n_sweeps` sweeps."""
+    moving = np.arange(len(x))
+    for _ in range(n_sweeps):
+        rows, part = x[moving], code[moving]
+        best, changed = cost(part, rows), np.zeros(len(part), dtype=bool)
+        for j in range(code.shape[1]):
+            part[:, j] = 1 - part[:, j]
+            flipped = cost(part, rows)
+            better = flipped < best
+            part[~better, j] = 1 - part[~better, j]
+            best = np.where(better, flipped, best)
+            changed |= better
+        code[moving] = part
+        # No flip helps a row that a whole sweep has left as it was.
+        moving = moving[changed]
+        if not moving.size:
+            break
 
 
 def _ones(output, distortion):

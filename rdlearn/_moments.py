@@ -2,12 +2,14 @@
 
 import numpy as np
 
-__all__ = ["Moments", "RowSample", "check_range", "smallest_gaps"]
+__all__ = ["Moments", "RowSample", "check_range", "smallest_gaps", "spaced_rows"]
 
 BLOCK_VALUES = 1 << 20
 SAMPLE_VALUES = 1 << 24
 SAMPLE_ROWS = 1 << 16
 LEAST_ROWS = 1024
+# Columns that are sorted at a time: those of a cache line, in float32.
+BLOCK_COLUMNS = 16
 # Far enough from overflow for fourth powers, and for reconstructions far outside the table.
 LARGEST = {np.dtype(np.float32): 1e25, np.dtype(np.float64): 1e75}
 
@@ -84,6 +86,18 @@ class RowSample:
         self.rows, self.priority = rows, priority
 
 
+def spaced_rows(X):
+    """X, or of a long table SAMPLE_ROWS rows, one from each of as many stretches of equal length.
+
+    Where in its stretch a row lies is random, lest rows that recur be all there is, and the same
+    in every call.
+    """
+    if len(X) <= SAMPLE_ROWS:
+        return X
+    borders = np.arange(SAMPLE_ROWS + 1) * len(X) // SAMPLE_ROWS
+    return X[np.random.RandomState(0).randint(borders[:-1], borders[1:])]
+
+
 def check_range(X):
     """Raise ValueError where values are so large that their squares may overflow."""
     low, high = float(X.min()), float(X.max())
@@ -101,10 +115,12 @@ def smallest_gaps(X):
     At least 1e-6 of the column's standard deviation, and 1.0 where there is one value only.
     """
     smallest = np.ones(X.shape[1])
-    for j, column in enumerate(X.T):
-        column = column.astype(np.float64)
-        gaps = np.diff(np.sort(column))
-        gaps = gaps[gaps > 0]
-        if gaps.size:
-            smallest[j] = max(gaps.min(), 1e-6 * column.std())
+    for j in range(X.shape[1]):
+        if j % BLOCK_COLUMNS == 0:
+            columns = np.ascontiguousarray(X[:, j : j + BLOCK_COLUMNS].T)
+        column = columns[j % BLOCK_COLUMNS]
+        gaps = np.diff(np.sort(column).astype(np.float64))
+        gap = gaps.min(where=gaps > 0, initial=np.inf)
+        if gap < np.inf:
+            smallest[j] = max(gap, 1e-6 * column.astype(np.float64).std())
     return smallest

@@ -4,30 +4,23 @@ import copy
 from numbers import Integral
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn._discrete import DiscreteCodec
 from rdlearn._moments import Moments, RowSample
+from rdlearn._pca_design import BLOCK_ROWS, DesignMixin
 from rdlearn._sklearn import Interval, fit_context
 from rdlearn._threads import one_blas_thread
-from rdlearn._training import REACH, best_slope, local_price, meet_target, slope_bounds, warn
+from rdlearn._training import warn
 from rdlearn._validation import explain_far
-from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.information import bits_to_nats, nats_to_bits
 from rdlearn.kernels.products import affine, cast
 
 __all__ = ["PCACodec"]
 
-BLOCK_ROWS = 1024
-# Rows on which a distortion other than squared error is measured during the search.
-SEARCH_VALUES = 1 << 21
-# Order statistics of each component that searches look at.
-SEARCH_ROWS = 1 << 16
 LEAST_DEVIATION = 1e-75
 
 
-class PCACodec(DiscreteCodec):
+class PCACodec(DesignMixin, DiscreteCodec):
     """Transform code on principal components, with entropy-coded scalar quantizers.
 
     The data are centred, rotated to their principal components (the Karhunen-Loeve transform)
@@ -40,6 +33,10 @@ class PCACodec(DiscreteCodec):
     At high rate this is reverse water-filling with one step for all components,
     ``step = sqrt(6 / beta)``; on Gaussian data the rate lies at most 0.26 bit per active
     component above R(D) (``benchmarks/gaussian_gap.py``).
+
+    Of a table of more than 65536 rows, quantizers are designed on that many, spread over it; a
+    target is met on all rows, and where the sample cannot do it, or its variances are not those
+    of all rows, all of them are designed on.
 
     Parameters
     ----------
@@ -223,7 +220,8 @@ class PCACodec(DiscreteCodec):
                 f"n_bits={self.n_bits} fixes the rate and {name}={getattr(self, name)} asks for "
                 "another; set one of them to None."
             )
-        if (self.target_rate or self.target_distortion) and np.all(X == X[0]):
+        blocks = (X[start : start + BLOCK_ROWS] for start in range(0, len(X), BLOCK_ROWS))
+        if (self.target_rate or self.target_distortion) and all(np.all(b == X[0]) for b in blocks):
             raise ValueError("X is constant, so that no target can be met; set it to None.")
         most = min(X.shape)
         if self.n_components is not None and self.n_components > most:
@@ -263,89 +261,6 @@ class PCACodec(DiscreteCodec):
         self.explained_variance_ = np.maximum(variance[: self.n_components_], 0.0)
         total = float(np.sum(moments.squares / units**2)) / moments.count
         return max(total - float(self.explained_variance_.sum()), 0.0)
-
-    def _design(self, X, lost):
-        """Choose the price and freeze quantizers and tables."""
-        scores = np.empty((len(X), self.n_components_))
-        weights = np.ascontiguousarray((self.components_ / self._units()).T)
-        affine(X, self.mean_, weights, np.zeros(self.n_components_), scores)
-        sample = SortedColumns(scores)
-        self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
-        if self.n_bits is not None:
-            self.quantizers_ = ScalarQuantizers.fixed_rate(sample, self.n_bits)
-            self.beta_, self.n_iter_ = float(self.beta), 1
-            self._remember(self.beta_, *self._measure(X))
-            return
-        few = X[:: -(-X.size // SEARCH_VALUES)]
-        thin = sample.thinned(SEARCH_ROWS)
-        # Squared error is the one distortion whose price is the slope of the cells.
-        direct = self.distortion_.name == "squared_error"
-        if direct:
-
-            def measure(slope):
-                nats, error = ScalarQuantizers.measure(thin, slope)
-                return nats_to_bits(nats), error + lost
-
-        else:
-
-            def measure(slope):
-                self.quantizers_, _ = ScalarQuantizers.design(thin, slope)
-                return self._measure(few)
-
-        bounds = slope_bounds(float(self.explained_variance_.max()))
-        if self.target_rate is not None or self.target_distortion is not None:
-            slope = self._meet_target(sample, X, measure, bounds)
-            fitted = self.quantizers_
-            self.beta_ = slope if direct else local_price(measure, slope)
-            self.quantizers_ = fitted
-        else:
-            self.beta_ = float(self.beta)
-            slope = self.beta_ if direct else best_slope(measure, self.beta_, bounds)
-            self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
-        self._remember(self.beta_, *self._measure(few))
-
-    def _meet_target(self, sample, X, measure, bounds):
-        """Set the quantizers that meet the target on X; returns the slope of their design."""
-        designs = {}
-
-        def finish(slope, price):
-            if slope not in designs:
-                designs.clear()
-                designs[slope] = ScalarQuantizers.design(sample, slope)
-            quantizers, self.n_iter_ = designs[slope]
-            # Only the encoder looks at the slope: points, tables and step stay as designed.
-            state = {**quantizers.to_state(), "slope": price}
-            self.quantizers_ = ScalarQuantizers.from_state(state)
-            return self._measure(X)
-
-        targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
-        slope, price, reached, tried = meet_target(
-            measure, finish, float(self.beta), bounds, **targets
-        )
-        for step in tried:
-            self._remember(*step)
-        finish(slope, price)
-        name, target = next(item for item in targets.items() if item[1] is not None)
-        if reached < REACH * target:
-            warn(
-                f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
-                "nothing closer below it, since their rate moves in steps; fit on more samples "
-                "or choose another target.",
-                ConvergenceWarning,
-            )
-        return slope
-
-    def _measure(self, X):
-        """(bits, distortion) a row of the codec as it stands."""
-        units = self._units()
-        loss = self.distortion_.samples(X / units, self._reconstruct(X) / units)
-        return float(np.mean(self._rate_samples(X))), float(np.mean(loss))
-
-    def _remember(self, beta, rate_bits, distortion):
-        objective = bits_to_nats(rate_bits) + beta * distortion
-        step = (rate_bits, distortion, objective, beta)
-        for column, value in zip(self._history.values(), step, strict=True):
-            column.append(value)
 
     def _quantize(self, X):
         active = self.quantizers_.active

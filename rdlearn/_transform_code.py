@@ -128,7 +128,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         sums = np.zeros(2)
         for start in range(0, len(X), rows):
             part = X[start : start + rows]
-            sums += self._rate_samples(part).sum(), self._loss_samples(part).sum()
+            draws, bits = self._coded(part)
+            sums += bits.sum(), self._losses(part, draws).sum()
         return tuple((sums / len(X)).tolist())
 
     def _quantize(self, X):

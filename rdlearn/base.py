@@ -24,7 +24,7 @@ from rdlearn.metrics import psnr_db
 __all__ = ["BaseCodec"]
 
 # Statistics of the residual are taken on at most this many training values, evenly spaced.
-MAX_RESIDUALS = 1 << 23
+MAX_RESIDUALS = 1 << 22
 # Distortions between fixed values, which other units would move.
 FIXED_VALUES = {"hamming", "bernoulli", "ms_ssim", "nlpd"}
 
@@ -72,6 +72,10 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _rate_samples(self, X):
         """Bits of each row of validated X."""
         raise NotImplementedError
+
+    def _coded(self, X, **inputs):
+        """What `_reconstructions` and `_rate_samples` give, of one code where codes are exact."""
+        return self._reconstructions(X, **inputs), self._rate_samples(X)
 
     # The contract.
 
@@ -155,12 +159,13 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         step = -(-X.size * getattr(self, "n_draws", 1) // MAX_RESIDUALS)
         X = X[::step]
         units = self._units()
-        draws = list(self._reconstructions(X, **{key: a[::step] for key, a in inputs.items()}))
+        draws, bits = self._coded(X, **{key: a[::step] for key, a in inputs.items()})
+        draws = list(draws)
         x, x_hat = np.concatenate([X] * len(draws)) / units, np.concatenate(draws) / units
         self.distortion_per_feature_ = self.distortion_.per_feature(x, x_hat)
         if self.distortion_.has_noise_model:
             self.noise_scale_ = self.distortion_.fit_scale(x, x_hat)
-        per_feature = float(np.mean(self._rate_samples(X))) / self.n_features_in_
+        per_feature = float(np.mean(bits)) / self.n_features_in_
         if not (self._asked_for_rate or 0.01 <= per_feature <= 16):
             warn(
                 f"The code takes {per_feature:.3g} bits per feature, outside 0.01 to 16: "
@@ -237,8 +242,11 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self._loss_samples(X, **self._decoder_inputs(len(X), **inputs))
 
     def _loss_samples(self, X, **inputs):
+        return self._losses(X, self._reconstructions(X, **inputs))
+
+    def _losses(self, X, draws):
+        """Loss of each row of X, a mean over reconstructions."""
         x, units = X / self._units(), self._units()
-        draws = self._reconstructions(X, **inputs)
         return np.mean([self.distortion_.samples(x, x_hat / units) for x_hat in draws], axis=0)
 
     def mean_distortion(self, X, **inputs):
@@ -282,7 +290,7 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.distortion_.check(X, getattr(self, "feature_names_in_", None))
         units = self._units()
         model = self.noise_scale_, self.resolution_ / units
-        draws = self._reconstructions(X, **self._decoder_inputs(len(X), **inputs))
+        draws, bits = self._coded(X, **self._decoder_inputs(len(X), **inputs))
         nats = np.mean(
             [
                 self.distortion_.log_mass(X / units, x_hat / units, *model).sum(axis=1)
@@ -290,7 +298,7 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ],
             axis=0,
         )
-        nats -= bits_to_nats(self._rate_samples(X))
+        nats -= bits_to_nats(bits)
         return float(np.average(nats, weights=check_sample_weight(sample_weight, X)))
 
     def psnr_db(self, X, **inputs):

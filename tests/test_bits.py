@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import words
+from scipy.special import logsumexp
 
+from rdlearn.coding import bits
 from rdlearn.coding.bits import BitMixture
 from rdlearn.exceptions import CorruptStreamError
 
@@ -104,6 +106,41 @@ def test_fit_comes_close_to_the_entropy_and_bytes_to_the_length():
     assert noise < mean < noise + np.log2(3) + 0.05
     assert 8 * len(mixture.encode(held_out)) == pytest.approx(n * mean, rel=5e-4)
     assert mixture.prob.shape[1] > 1
+
+
+def naive_steps(rows, share, prob, n_steps):
+    """Expectation-maximisation over all rows, half a row of the mean in each component."""
+    mean = (rows.sum(axis=0) + 0.5) / (len(rows) + 1)
+    for _ in range(n_steps):
+        p = np.clip(prob, 2.0**-16, 1 - 2.0**-16)
+        logs = np.stack([np.where(rows == 1, np.log(q), np.log(1 - q)).sum(axis=1) for q in p])
+        logs += np.log(share)[:, None]
+        belongs = np.exp(logs - logsumexp(logs, axis=0))
+        share = (belongs.sum(axis=1) + 0.5) / (len(rows) + 0.5 * len(share))
+        prob = np.stack(
+            [((b[:, None] * rows).sum(axis=0) + 0.5 * mean) / (b.sum() + 0.5) for b in belongs]
+        )
+    return share, prob
+
+
+@pytest.mark.parametrize("n_bits, n, size", [(3, 500, 4), (9, 300, 8), (17, 60, 5), (40, 25, 3)])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_words_that_repeat_are_counted_rather_than_gone_over(monkeypatch, n_bits, n, size, noise):
+    rng = np.random.default_rng(n)
+    base = rng.integers(0, 2, size=(6, n_bits))
+    rows = base[rng.integers(6, size=n)] ^ (rng.random((n, n_bits)) < noise)
+    different, counts = bits._counted(rows.astype(np.float32))
+    assert len(different) == len({tuple(row) for row in rows.tolist()})
+    again = np.repeat(different, counts, axis=0)
+    assert sorted(again.tolist()) == sorted(rows.tolist())
+    found = []
+    for n_iter in (0, 3):
+        monkeypatch.setattr(bits, "N_ITER", n_iter)
+        rng = np.random.default_rng(1)
+        found.append(bits._expectation_maximisation(different, counts, size, rng))
+    share, prob = naive_steps(rows, *found[0], 3)
+    np.testing.assert_allclose(found[1][0], share, rtol=1e-10)
+    np.testing.assert_allclose(found[1][1], prob, rtol=1e-10)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 30])

@@ -13,7 +13,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from threadpoolctl import threadpool_limits
 
-from rdlearn import CorruptStreamError, PCACodec
+from rdlearn import (
+    CorruptStreamError,
+    DBNBlahutArimoto,
+    PCACodec,
+    UniformNoiseCodec,
+    _persistence,
+)
 from rdlearn.coding import container
 
 HEADER, CHUNK = 54, 40
@@ -59,6 +65,36 @@ def test_decompress_is_inverse_transform_of_transform(fitted):
         assert same_bits(codec.decompress(blob), expected)
         payload = len(blob) - HEADER - CHUNK * n_chunks
         assert HEADER <= 64 and payload <= codec.rate(X) * 700 / 8 * 1.005 + 2 * n_chunks
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        PCACodec(5, n_bits=3),
+        UniformNoiseCodec(3, hidden_layer_sizes=(9,), max_iter=2, random_state=0),
+        DBNBlahutArimoto(14, max_iter=1, n_epochs=1, fine_tune_epochs=2, random_state=0),
+    ],
+    ids=lambda codec: type(codec).__name__,
+)
+def test_rows_are_quantized_once_for_reconstruction_and_rate(codec, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = np.rint(rng.random((300, 12))) if hasattr(codec, "binarize") else rng.normal(size=(300, 12))
+    codec = clone(codec).fit(X)
+    learned, quantize, n_rows = (codec.noise_scale_, codec.score(X)), type(codec)._quantize, []
+
+    def counted(self, X):
+        n_rows.append(len(X))
+        return quantize(self, X)
+
+    x_hat, rates = codec.reconstruct(X), codec.rate_samples(X)
+    mass = codec.distortion_.log_mass(X, x_hat, codec.noise_scale_, codec.resolution_).sum(axis=1)
+    assert learned[1] == pytest.approx(np.mean(mass - np.log(2) * rates), rel=1e-12)
+    assert learned[0] == codec.distortion_.fit_scale(X, x_hat)
+    monkeypatch.setattr(type(codec), "_quantize", counted)
+    codec._describe_residual(X)
+    codec.score(X)
+    assert n_rows == [300, 300]
+    assert (codec.noise_scale_, codec.score(X)) == learned
 
 
 def test_a_row_does_not_depend_on_its_company(fitted):
@@ -337,3 +373,15 @@ def test_unfitted_codecs_say_so(rows):
 def test_nothing_overruns_the_code_it_takes(codec):
     with pytest.raises(ValueError, match="Z has 2 columns, but this PCACodec has codes of 3"):
         codec.inverse_transform(np.zeros((4, 2)))
+
+
+def test_fingerprints_do_not_depend_on_the_machines_zlib(monkeypatch):
+    codec = PCACodec(target_rate=60).fit(np.random.default_rng(0).normal(size=(300, 6)))
+    known = codec.fingerprint
+
+    def other_zlib(data, level):
+        raise AssertionError("deflated bytes differ between versions of zlib")
+
+    monkeypatch.setattr(_persistence, "LARGE", 1)
+    monkeypatch.setattr(_persistence.zlib, "compress", other_zlib)
+    assert codec.fingerprint == known

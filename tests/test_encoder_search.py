@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from reference import words
 
-from rdlearn._encoder_search import search_all, search_flips
+from rdlearn import _encoder_search
+from rdlearn._encoder_search import _descend, search_all, search_flips
 from rdlearn.distortions import Hamming
 
 
@@ -100,3 +101,65 @@ def test_bits_have_their_price():
     found = loss_of(bits, code, logits, distortion) + costs(code)
     assert np.all(found <= loss_of(bits, start, logits, distortion) + costs(start))
     assert found.mean() < 1.2 * total.min(axis=1).mean()
+
+
+def naive_sweeps(code, table, n_sweeps):
+    """Row by row and bit by bit: the words (n,) as numbers, the first bit the highest."""
+    n, k = code.shape
+    out = code @ 2 ** np.arange(k)[::-1]
+    for i in range(n):
+        for _ in range(n_sweeps):
+            for j in range(k):
+                other = out[i] ^ 1 << (k - 1 - j)
+                if table[i, other] < table[i, out[i]]:
+                    out[i] = other
+    return out
+
+
+@pytest.mark.parametrize("n_sweeps", [1, 2, 3, 9])
+@pytest.mark.parametrize("k", [1, 4, 7])
+@pytest.mark.parametrize("levels", [3, 2**30])
+def test_rows_that_rest_are_left_out_of_sweeps_that_would_not_move_them(n_sweeps, k, levels):
+    rng = np.random.default_rng([n_sweeps, k, levels])
+    n, powers = 80, 2 ** np.arange(k)[::-1]
+    # Few levels: many neighbours cost the same.
+    table = rng.integers(levels, size=(n, 2**k)).astype(float)
+    code, priced = rng.integers(2, size=(n, k)), []
+
+    def cost(z, rows):
+        priced.append(len(z))
+        return table[rows, z.astype(int) @ powers]
+
+    found = code.astype(np.float32)
+    _descend(np.arange(n), found, cost, n_sweeps)
+    want = naive_sweeps(code, table, n_sweeps)
+    np.testing.assert_array_equal(found @ powers, want)
+    # Of each sweep, those that the last one moved.
+    ends = [code @ powers] + [naive_sweeps(code, table, s) for s in range(1, n_sweeps)]
+    moved = [n] + [np.count_nonzero(a != b) for a, b in zip(ends, ends[1:], strict=False)]
+    assert sum(priced) == (k + 1) * sum(moved)
+
+
+@pytest.mark.parametrize("k", [3, 8, 11, 20])
+def test_a_word_is_priced_once(k):
+    (bits, logits), rng = case(k, n=1500, seed=k), np.random.default_rng(k)
+    price, asked = rng.random(k), []
+
+    def costs(z):
+        asked.extend(map(tuple, z.tolist()))
+        return z @ price
+
+    start = rng.integers(0, 2, size=(len(bits), k)).astype(np.float32)
+    code = search_flips(bits, start, logits, Hamming(), costs)
+    assert len(set(asked)) == len(asked)
+    assert {*map(tuple, start.tolist()), *map(tuple, code.tolist())} <= set(asked)
+
+
+def test_what_is_forgotten_is_priced_again(monkeypatch):
+    (bits, logits), price, codes = case(9, n=300), np.random.default_rng(0).random(9), []
+    start = np.zeros((300, 9), np.float32)
+    for memory in (1 << 18, 10, 0):
+        monkeypatch.setattr(_encoder_search, "MEMORY", memory)
+        codes.append(search_flips(bits, start, logits, Hamming(), lambda z: z @ price))
+    np.testing.assert_array_equal(codes[1], codes[0])
+    np.testing.assert_array_equal(codes[2], codes[0])

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from rdlearn import _moments
-from rdlearn._moments import Moments, RowSample, check_range, smallest_gaps
+from rdlearn._moments import Moments, RowSample, check_range, smallest_gaps, spaced_rows
 
 
 def long_double_moments(X):
@@ -132,3 +132,36 @@ def test_smallest_gaps():
     gaps = smallest_gaps(X)
     np.testing.assert_allclose(gaps, [0.25, 1.0, 1e-6 * X[:, 2].std(), 7.0], rtol=1e-12)
     assert smallest_gaps(X[:, 3:].astype(np.float32)).dtype == np.float64
+
+
+@pytest.mark.parametrize("n_features", [1, 15, 16, 17, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_smallest_gaps_of_any_number_of_columns(n_features, dtype):
+    rng = np.random.default_rng(n_features)
+    X = (rng.integers(0, 90, size=(60, n_features)) / rng.uniform(1, 9, n_features)).astype(dtype)
+    before = X.copy()
+    columns = [np.unique(column).astype(np.float64) for column in X.T]
+    np.testing.assert_array_equal(smallest_gaps(X), [np.diff(c).min() for c in columns])
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("n, most", [(10, 10), (9, 10), (11, 10), (1000, 64), (4096, 256)])
+def test_spaced_rows_come_one_from_each_stretch(monkeypatch, n, most):
+    monkeypatch.setattr(_moments, "SAMPLE_ROWS", most)
+    X = np.arange(2.0 * n).reshape(n, 2)
+    rows = spaced_rows(X)
+    np.testing.assert_array_equal(rows, spaced_rows(X))
+    numbers = (rows[:, 0] / 2).astype(int)
+    np.testing.assert_array_equal(X[numbers], rows)
+    assert len(rows) == min(n, most)
+    # Row i lies in stretch k where k n <= i len(rows) < (k + 1) n, up to the cut within a row.
+    place = (numbers + 0.5) * len(rows) / n - np.arange(len(rows))
+    assert np.all((place > -0.5) & (place < 1.5)) and np.all(np.diff(numbers) > 0)
+
+
+@pytest.mark.parametrize("period", [2, 8, 16, 32])
+def test_spaced_rows_see_all_of_a_table_that_recurs(monkeypatch, period):
+    monkeypatch.setattr(_moments, "SAMPLE_ROWS", 512)
+    kinds = spaced_rows(np.arange(8192) % period)
+    expected = 512 / period
+    assert np.all(np.abs(np.bincount(kinds, minlength=period) - expected) < 5 * expected**0.5)

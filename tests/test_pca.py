@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from rdlearn import PCACodec, _moments, _pca, base
+from rdlearn import PCACodec, _moments, _pca_design, base
 from rdlearn.distortions import Hamming
 
 DIGITS = load_digits().data
@@ -120,8 +120,8 @@ def test_targets_are_met_from_below(name, standardize, distortion):
 @pytest.mark.parametrize("distortion", ["squared_error", "absolute_error"])
 @pytest.mark.parametrize("targets", [{"target_rate": 11.0}, {"target_distortion": 1.5}])
 def test_targets_hold_on_all_rows_though_the_search_sees_few(monkeypatch, targets, distortion):
-    monkeypatch.setattr(_pca, "SEARCH_ROWS", 64)
-    monkeypatch.setattr(_pca, "SEARCH_VALUES", 300)
+    monkeypatch.setattr(_pca_design, "SEARCH_ROWS", 64)
+    monkeypatch.setattr(_pca_design, "SEARCH_VALUES", 300)
     monkeypatch.setattr(base, "MAX_RESIDUALS", 2000)
     X = SOURCES["gaussian"]
     codec = PCACodec(distortion=distortion, **targets).fit(X)

@@ -44,10 +44,11 @@ def test_affine_within_its_rounding_error(dtype, seed, n, d, k):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [0, 1, 7, 8, 9, 16, 29])
-def test_affine_sums_in_the_order_of_its_inputs(dtype, d):
+@pytest.mark.parametrize("n", [1, 30, 128, 129, 300])
+def test_affine_sums_in_the_order_of_its_inputs(dtype, d, n):
     # Every product and every sum rounded by itself: the bits are the same on any machine.
-    x, center, weights, bias = operands(1, 30, d, 11, dtype)
-    expected = np.tile(bias, (30, 1))
+    x, center, weights, bias = operands(1, n, d, 11, dtype)
+    expected = np.tile(bias, (n, 1))
     for j in range(d):
         expected = expected + (x[:, j : j + 1] - center[j]) * weights[j]
     np.testing.assert_array_equal(product(x, center, weights, bias), expected)

@@ -50,6 +50,7 @@ ROOMS = [
     "_discrete",
     "_image_stream",
     "_transform_code",
+    "_pca_design",
     "_pca",
     "_objective",
     "_minibatch",

@@ -1,7 +1,6 @@
 """Words of bits as bytes: a mixture of independent bits, in integers, with a raw fallback."""
 
 import numpy as np
-from scipy.special import logsumexp
 
 from rdlearn.coding.integers import stored
 from rdlearn.exceptions import CorruptStreamError
@@ -63,20 +62,20 @@ class BitMixture:
 
         Expectation-maximisation from different words, in sizes of up to a quarter of their number.
         """
-        words = words[rng.permutation(len(words))[:ROWS]].astype(np.float64)
+        words = words[rng.permutation(len(words))[:ROWS]]
         held = max(1, int(HELD_OUT * len(words))) if len(words) > 1 else 0
-        inner, outer = words[held:], words[: held or None]
+        inner, (outer, times) = _counted(words[held:]), _counted(words[: held or None])
         best = None
         for size in SIZES:
-            if best is not None and size > len(inner) / 4:
+            if best is not None and size > (len(words) - held) / 4:
                 break
-            mixture = _expectation_maximisation(inner, size, rng)
-            length = -_log_mass(outer, *mixture)[1].mean()
+            mixture = _expectation_maximisation(*inner, size, rng)
+            length = -np.average(_posterior(outer, *mixture)[1], weights=times)
             if best is None or length < best[0]:
                 best = length, size
             elif size > BOLD:
                 break
-        return cls._in_integers(*_expectation_maximisation(words, best[1], rng))
+        return cls._in_integers(*_expectation_maximisation(*_counted(words), best[1], rng))
 
     @classmethod
     def _in_integers(cls, share, prob):
@@ -141,32 +140,46 @@ class BitMixture:
         return cls(*arrays)
 
 
-def _expectation_maximisation(words, size, rng):
-    """Shares (size,) and probabilities of a 1 (size, n_bits)."""
-    n, mean = len(words), (words.sum(axis=0) + PSEUDO) / (len(words) + 2 * PSEUDO)
+def _counted(words):
+    """Different words (m, n_bits), float64, in order, and how often each comes, (m,)."""
+    packed = np.packbits(words > 0, axis=1)
+    packed, counts = np.unique(packed, axis=0, return_counts=True)
+    return np.unpackbits(packed, axis=1, count=words.shape[1]).astype(np.float64), counts
+
+
+def _expectation_maximisation(words, counts, size, rng):
+    """Shares (size,) and probabilities of a 1 (size, n_bits), from different words."""
+    n = counts.sum()
+    mean = (counts @ words + PSEUDO) / (n + 2 * PSEUDO)
     share = np.full(size, 1 / size)
     prob = mean[None].copy()
     if size > 1:
-        # Different words, those that are frequent first.
-        distinct, counts = np.unique(words, axis=0, return_counts=True)
+        # Those that are frequent come first.
         order = np.argsort(rng.exponential(size=len(counts)) / counts, kind="stable")
-        first = distinct[order[np.arange(size) % len(order)]]
+        first = words[order[np.arange(size) % len(order)]]
         prob, last = SHARP * first + (1 - SHARP) * mean, -np.inf
         for step in range(N_ITER):
-            logs, total = _log_mass(words, share, prob)
-            if step > FIRST_STEPS and total.mean() < last + LEAST_GAIN:
+            belongs, total = _posterior(words, share, prob)
+            gained = np.average(total, weights=counts)
+            if step > FIRST_STEPS and gained < last + LEAST_GAIN:
                 break
-            last = total.mean()
-            belongs = np.exp(logs - total[:, None])
-            counts = belongs.sum(axis=0)
-            share = (counts + PSEUDO) / (n + PSEUDO * size)
+            last = gained
+            belongs *= counts[:, None]
+            sizes = belongs.sum(axis=0)
+            share = (sizes + PSEUDO) / (n + PSEUDO * size)
             # Pseudo-counts at the mean of all words: what is rare within a component.
-            prob = (belongs.T @ words + PSEUDO * mean) / (counts + PSEUDO)[:, None]
+            prob = (belongs.T @ words + PSEUDO * mean) / (sizes + PSEUDO)[:, None]
     return share, prob
 
 
-def _log_mass(words, share, prob):
-    """Log probabilities of words with each component (n, size), and with all (n,), in nats."""
+def _posterior(words, share, prob):
+    """Probabilities of each component given words, (n, size), and log ones of words, (n,)."""
     p = np.clip(prob, 2.0**-kernels.PROBABILITY_BITS, 1 - 2.0**-kernels.PROBABILITY_BITS)
-    logs = words @ (np.log(p) - np.log1p(-p)).T + (np.log1p(-p).sum(axis=1) + np.log(share))
-    return logs, logsumexp(logs, axis=1)
+    logs = words @ (np.log(p) - np.log1p(-p)).T
+    logs += np.log1p(-p).sum(axis=1) + np.log(share)
+    top = logs.max(axis=1, keepdims=True)
+    logs -= top
+    mass = np.exp(logs, out=logs)
+    total = mass.sum(axis=1, keepdims=True)
+    mass /= total
+    return mass, (top + np.log(total))[:, 0]

@@ -1,0 +1,139 @@
+"""How PCACodec finds its price and freezes its quantizers: on some rows, where those will do."""
+
+import contextlib
+import functools
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from rdlearn._moments import spaced_rows
+from rdlearn._training import REACH, best_slope, local_price, meet_target, slope_bounds, warn
+from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
+from rdlearn.information import bits_to_nats, nats_to_bits
+from rdlearn.kernels.products import affine
+
+__all__ = ["BLOCK_ROWS", "DesignMixin"]
+
+# Rows that are quantized at a time, and values that are measured at a time.
+BLOCK_ROWS, BLOCK_VALUES = 1024, 1 << 17
+# Rows on which a distortion other than squared error is measured during the search.
+SEARCH_VALUES = 1 << 21
+# Order statistics of each component that searches look at.
+SEARCH_ROWS = 1 << 16
+# How far the variances of some rows may be from those of all, relative and in shares of the first.
+SPREAD, LEAST_SHARE = 0.1, 1e-6
+
+
+class DesignMixin:
+    """The search for quantizers in PCACodec, once its transform is set."""
+
+    def _design(self, X, lost):
+        """Choose the price and freeze quantizers and tables."""
+        rows = spaced_rows(X)
+        if len(rows) < len(X):
+            # What some rows refuse, all may take; if not, the complaint is about all.
+            with contextlib.suppress(ValueError):
+                if self._design_on(rows, X, lost):
+                    return
+        self._design_on(X, X, lost)
+
+    def _design_on(self, rows, X, lost):
+        """Design for `rows`; returns whether it will do for X, of which they are part."""
+        scores = np.empty((len(rows), self.n_components_))
+        weights = np.ascontiguousarray((self.components_ / self._units()).T)
+        affine(rows, self.mean_, weights, np.zeros(self.n_components_), scores)
+        sample = SortedColumns(scores)
+        variance = self.explained_variance_
+        if len(rows) < len(X) and not np.allclose(
+            sample.square / len(rows), variance, rtol=SPREAD, atol=LEAST_SHARE * variance.max()
+        ):
+            return False
+        self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
+        if self.n_bits is not None:
+            self.quantizers_ = ScalarQuantizers.fixed_rate(sample, self.n_bits)
+            self.beta_, self.n_iter_ = float(self.beta), 1
+            self._remember(self.beta_, *self._measure(X))
+            return True
+        few = X[:: -(-X.size // SEARCH_VALUES)]
+        thin = sample.thinned(SEARCH_ROWS)
+        # Squared error is the one distortion whose price is the slope of the cells.
+        direct = self.distortion_.name == "squared_error"
+        if direct:
+
+            def measure(slope):
+                nats, error = ScalarQuantizers.measure(thin, slope)
+                return nats_to_bits(nats), error + lost
+
+        else:
+
+            def measure(slope):
+                self.quantizers_, _ = ScalarQuantizers.design(thin, slope)
+                return self._measure(few)
+
+        measured, suits = None, True
+        bounds = slope_bounds(float(self.explained_variance_.max()))
+        if self.target_rate is not None or self.target_distortion is not None:
+            slope, measured, suits = self._meet_target(sample, X, measure, bounds)
+            fitted = self.quantizers_
+            self.beta_ = slope if direct else local_price(measure, slope)
+            self.quantizers_ = fitted
+        else:
+            self.beta_ = float(self.beta)
+            slope = self.beta_ if direct else best_slope(measure, self.beta_, bounds)
+            self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
+        if measured is None or len(few) < len(X):
+            measured = self._measure(few)
+        self._remember(self.beta_, *measured)
+        return suits
+
+    def _meet_target(self, sample, X, measure, bounds):
+        """Set the quantizers that meet the target on X.
+
+        Returns the slope of their design, (bits, distortion) of X, and whether the target is met.
+        """
+        design = functools.lru_cache(1)(functools.partial(ScalarQuantizers.design, sample))
+
+        @functools.cache
+        def finished(slope, price):
+            quantizers, self.n_iter_ = design(slope)
+            # Only the encoder looks at the slope: points, tables and step stay as designed.
+            state = {**quantizers.to_state(), "slope": price}
+            self.quantizers_ = ScalarQuantizers.from_state(state)
+            return self.n_iter_, self.quantizers_, self._measure(X)
+
+        def finish(slope, price):
+            self.n_iter_, self.quantizers_, measured = finished(slope, price)
+            return measured
+
+        targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
+        slope, price, reached, tried = meet_target(
+            measure, finish, float(self.beta), bounds, **targets
+        )
+        for step in tried:
+            self._remember(*step)
+        measured = finish(slope, price)
+        name, target = next(item for item in targets.items() if item[1] is not None)
+        if reached < REACH * target and sample.values.shape[1] == len(X):
+            warn(
+                f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
+                "nothing closer below it, since their rate moves in steps; fit on more samples "
+                "or choose another target.",
+                ConvergenceWarning,
+            )
+        return slope, measured, REACH * target <= reached <= target
+
+    def _measure(self, X):
+        """(bits, distortion) a row of the codec as it stands."""
+        bits, loss = np.empty((2, len(X)))
+        block_rows = max(1, BLOCK_VALUES // X.shape[1])
+        for start in range(0, len(X), block_rows):
+            rows = slice(start, start + block_rows)
+            draws, bits[rows] = self._coded(X[rows])
+            loss[rows] = self._losses(X[rows], draws)
+        return float(np.mean(bits)), float(np.mean(loss))
+
+    def _remember(self, beta, rate_bits, distortion):
+        objective = bits_to_nats(rate_bits) + beta * distortion
+        step = (rate_bits, distortion, objective, beta)
+        for column, value in zip(self._history.values(), step, strict=True):
+            column.append(value)
