@@ -152,10 +152,15 @@ class BottleneckMixin:
 
     def _fine_tune(self, net, objective, params, rng, losses):
         source, work = self._source, Workspace(self.device)
-        net, ops = net.on(work.ops), work.ops
+        net, ops, fixed = net.on(work.ops), work.ops, None
+        if self.binarize != "sample":
+            fixed = ops.to_device(self._bits(source).astype(np.float32))
 
         def redraw(rng, rows):
-            bits = ops.to_device(self._bits(source[rows], rng).astype(np.float32))
+            if fixed is None:
+                bits = ops.to_device(self._bits(source[rows], rng).astype(np.float32))
+            else:
+                bits = fixed[ops.to_device(rows)]
             keys = ops.to_device(np.arange(len(rows), dtype=np.uint64))
             draws = Draws(keys, int(rng.integers(1 << 62)))
             y = self._draw(net, bits, draws, work)

@@ -16,7 +16,7 @@ from rdlearn._threads import one_blas_thread
 from rdlearn._tilted_channel import TiltedChannelMixin
 from rdlearn.distortions import Distortion
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.kernels import get_ops
+from rdlearn.kernels import device_note, get_ops
 
 __all__ = ["DBNBlahutArimoto"]
 
@@ -267,13 +267,15 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         live = net.on(ops)
         trainers = live.trainers(self.n_gibbs, rng, self.device)
         if self.verbose and self.device != "cpu":
-            progress.show(f"device={self.device!r}: training on {ops.device_name()}")
+            progress.show(f"device={self.device!r}: training on {device_note(self.device)}")
         size = self._batch_rows()
-        for number in range(int(trained), self.max_iter + 1):
+        first = int(trained)
+        for number in range(first, self.max_iter + 1):
             done = max(0, number - 1) / max(1, self.max_iter - 1)
             rate = self.learning_rate_init * LAST_RATE**done
-            bits = ops.to_device(self._bits(self._source, rng).astype(np.float32))
-            epochs = self.n_epochs
+            if number == first or self.binarize == "sample":
+                source = ops.to_device(self._bits(self._source, rng).astype(np.float32))
+            bits, epochs = source, self.n_epochs
             if number == 0:
                 epochs *= FIRST_ROUNDS
             else:

@@ -238,7 +238,7 @@ def minimize(objective, params, batches, schedule, rng, *, validation=None, devi
             means = [float(values.mean()) for values in (rates, losses)]
             if not (np.isfinite(means).all() and np.isfinite(current).all()):
                 _stop_at_nan(epoch, schedule)
-                current[:] = good
+                best_params = good if best_params is None else best_params
                 break
             good[:] = current
             _remember(schedule.history, *means, control.beta)

@@ -20,7 +20,7 @@ from rdlearn._training import warn
 from rdlearn._validation import explain_far
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats, nats_to_bits
-from rdlearn.kernels import get_ops
+from rdlearn.kernels import device_note
 from rdlearn.kernels.elementwise import ACTIVATIONS
 from rdlearn.kernels.random import keys_of, row_bits
 from rdlearn.nets.layers import Workspace
@@ -237,8 +237,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         self._model = model
 
         if self.verbose and self.device != "cpu":
-            name = get_ops(self.device).device_name()
-            progress.show(f"device={self.device!r}: training on {name}")
+            progress.show(f"device={self.device!r}: training on {device_note(self.device)}")
 
         def tell(epoch, history, params):
             self._show(progress, epoch, history)

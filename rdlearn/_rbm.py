@@ -16,7 +16,7 @@ from rdlearn._sklearn import Interval, StrOptions, fit_context
 from rdlearn._threads import one_blas_thread
 from rdlearn._validation import validated
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.kernels import get_ops
+from rdlearn.kernels import device_note, get_ops
 from rdlearn.nets.layers import Workspace
 
 __all__ = ["RestrictedBoltzmannMachine"]
@@ -206,10 +206,11 @@ class RestrictedBoltzmannMachine(
         )
         progress, errors = Progress(), []
         if self.verbose and self.device != "cpu":
-            progress.show(f"device={self.device!r}: training on {ops.device_name()}")
+            progress.show(f"device={self.device!r}: training on {device_note(self.device)}")
         with one_blas_thread():
             for epoch in range(self.max_iter):
-                bits = ops.to_device(self._bits(X, rng).astype(np.float32))
+                if epoch == 0 or self.binarize == "sample":
+                    bits = ops.to_device(self._bits(X, rng).astype(np.float32))
                 rate = self.learning_rate_init * LAST_RATE ** (epoch / max(1, self.max_iter - 1))
                 errors.append(trainer.epoch(bits, rate, min(self.batch_size, len(X)), rng))
                 if not np.isfinite(live.params).all():

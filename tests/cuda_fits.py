@@ -19,6 +19,7 @@ from rdlearn import (
     UniformNoiseCodec,
     VariationalAutoencoder,
 )
+from rdlearn._minibatch import Schedule
 from rdlearn.distortions import NLPD
 
 RNG = np.random.default_rng(0)
@@ -30,6 +31,7 @@ NET = {"hidden_layer_sizes": (3,), "batch_size": 6, "max_iter": 2, "random_state
 IMAGE = {"architecture": "conv", "image_shape": (8, 8, 1), "batch_size": 2, "beta": 1e-3}
 EPOCHS = {"max_iter": 2, "random_state": 0}
 SHORT = {"n_epochs": 1, "n_gibbs": 1, "fine_tune_epochs": 2}
+RATE = Schedule.learning_rate
 OWN = NLPD(image_shape=(2, 2, 1), data_range=9)
 
 CASES = {
@@ -51,6 +53,7 @@ CASES = {
     "uniform noise": (UniformNoiseCodec(2, **NET), X),
     "centers": (UniformNoiseCodec(2, quantizer="centers", n_centers=3, **NET), X),
     "convolutions": (UniformNoiseCodec(2, **{**NET, **IMAGE}), IMAGES),
+    "lost": (EchoAutoencoder(2, **NET), X),
     "machine": (RestrictedBoltzmannMachine(3, gradient="pcd", **EPOCHS), BITS),
     "machine, exact": (RestrictedBoltzmannMachine(3, gradient="exact", **EPOCHS), BITS),
     "belief net": (
@@ -58,6 +61,11 @@ CASES = {
         BITS,
     ),
 }
+
+
+def losing(rate):
+    """A schedule that loses the fit after its first epoch."""
+    return lambda self, step, n_steps: np.inf if 2 * step >= n_steps else rate(self, step, n_steps)
 
 
 def main(folder, names):
@@ -70,6 +78,7 @@ def main(folder, names):
     for number, name in enumerate(names or CASES):
         estimator, data, *more = CASES[name]
         given = more[0] if more else {}
+        Schedule.learning_rate = losing(RATE) if name == "lost" else RATE
         ours = clone(estimator).fit(data, **given)
         cupy_stand_in.WAITS.update(dict.fromkeys(cupy_stand_in.WAITS, 0))
         theirs = clone(estimator).set_params(device="cuda").fit(data, **given)

@@ -11,6 +11,9 @@ from rdlearn.kernels import _missing
 __all__ = ["MISSING", "lines_of"]
 
 MISSING = _missing()
+# Where there should be one, tests that skip would hide that it does not work.
+if MISSING and os.environ.get("RDLEARN_NEEDS_GPU"):
+    raise RuntimeError(f"no GPU: needs {MISSING}")
 
 
 def lines_of(script, *arguments, simulator):

@@ -6,6 +6,9 @@ are installed (nvidia-nvvm, nvidia-cuda-nvrtc).
 """
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -26,6 +29,7 @@ def simulated():
 
 # What a device does by its own libraries, or says of itself.
 NO_KERNELS = {
+    "ONE_BY_ONE",
     "PATCH_VALUES",
     "add_dense_product",
     "add_product",
@@ -57,6 +61,23 @@ def test_kernels_compile():
     compiled = lines_of("cuda_compiled.py", simulator=False)
     # Each for float32 and float64.
     assert len(compiled) >= 2 * 25
+
+
+def test_small_grids_are_no_reason_to_warn():
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    code = """
+import warnings
+import numpy as np
+from rdlearn.kernels.cuda_dense import decayed_add
+warnings.simplefilter("error")
+one = np.ones(3)
+try:
+    decayed_add(one, 1.0, one)
+except Exception as error:
+    assert "Warning" not in type(error).__name__, error
+"""
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_what_is_missing_is_named(monkeypatch):

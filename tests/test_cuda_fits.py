@@ -39,6 +39,7 @@ FITS = [
     "echo, validated",
     "flow",
     "gaussian",
+    "lost",
     "machine",
     "machine, exact",
     "on the host",

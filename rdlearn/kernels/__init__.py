@@ -9,7 +9,7 @@ import importlib.util
 
 import numpy as np
 
-__all__ = ["get_ops"]
+__all__ = ["device_note", "get_ops"]
 
 
 def get_ops(device):
@@ -35,6 +35,13 @@ def get_ops(device):
     return cuda
 
 
+def device_note(device):
+    """What computes, for people, and what a better device would need."""
+    missing = None if device == "cpu" else _missing()
+    name = get_ops(device).device_name()
+    return f"{name}; a GPU needs {missing}" if missing else name
+
+
 @functools.cache
 def _missing():
     """What keeps a GPU from working, or None."""
@@ -48,6 +55,7 @@ def _missing():
         one = cuda.to_device(np.ones(1, dtype=np.float32))
         cuda.decayed_add(one, np.float32(1), one)
         cuda.matmul(one, one)
+        np.linalg.eigh(one[:, None])
         if cuda.to_host(one)[0] != 2:
             return "a GPU that adds up, and here 1 + 1 is not 2"
     except Exception as error:

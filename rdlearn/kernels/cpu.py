@@ -24,6 +24,7 @@ from rdlearn.kernels.uniform_noise import mixture_rate
 from rdlearn.kernels.whitening import whitening
 
 __all__ = [
+    "ONE_BY_ONE",
     "PATCH_VALUES",
     "activation_gradient",
     "adam_step",
@@ -65,6 +66,8 @@ empty, matmul = np.empty, np.matmul
 # Values of patches in a product, 1 MB: products of fewer rows are slower, larger blocks leave the
 # cache.
 PATCH_VALUES = 2**18
+# Whether images go one by one, each the same to the bit in any company.
+ONE_BY_ONE = True
 
 
 def matmul_by_rows(a, b, out):

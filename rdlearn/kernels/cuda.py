@@ -40,6 +40,7 @@ from rdlearn.kernels.cuda_images import (
 )
 
 __all__ = [
+    "ONE_BY_ONE",
     "PATCH_VALUES",
     "activation_gradient",
     "adam_step",
@@ -80,6 +81,8 @@ __all__ = [
 empty, matmul = cupy.empty, cupy.matmul
 # Values of patches in a product, 256 MB: few and large ones.
 PATCH_VALUES = 2**26
+# Codes are computed on the CPU, where images stand alone.
+ONE_BY_ONE = False
 
 
 def matmul_by_rows(a, b, out):

@@ -10,6 +10,7 @@ from rdlearn.kernels.echo import diagonal_slope, log_scale
 from rdlearn.kernels.flow import gate, gate_slopes
 from rdlearn.kernels.gaussian import MAX_LOG_SIGMA, gaussian_code, gaussian_slopes
 from rdlearn.kernels.grid import (
+    MOST_THREADS,
     SHARERS,
     WARP,
     by_blocks,
@@ -146,41 +147,58 @@ def echo_backward(grad_code, grad_rate, order, log_clip, scale, noise, grad_enco
             carried = total * s
 
 
-@in_one_block(of=2)
-def _white_chain(encoded, order, tail, mean, columns, code, sigma, noise):
-    n, k = code.shape
-    for t in range(n - 1, -1, -1):
-        i = order[t]
-        for a in range(cuda.threadIdx.x, k, cuda.blockDim.x):
-            eps = 0.0
-            for b in range(a + 1):
-                last = tail[b] if t == n - 1 else code[order[t + 1], b]
-                eps += columns[b, a] * (last - mean[b])
-            s = math.exp(min(encoded[i, k + a], MAX_LOG_SIGMA))
-            noise[i, a] = eps
-            sigma[i, a] = s
-            code[i, a] = encoded[i, a] + s * eps
-        # The whole code, before the next row reads it.
-        cuda.syncthreads()
-
-
 @over_rows()
-def _white_rate(rate, encoded):
-    i, lane, k = cuda.blockIdx.x, cuda.threadIdx.x, encoded.shape[1] // 2
+def _white_scale(encoded, sigma, rate):
+    i, lane, k = cuda.blockIdx.x, cuda.threadIdx.x, sigma.shape[1]
     parts = cuda.shared.array(WARP, np.float64)
     total = 0.0
     for c in range(lane, k, WARP):
-        total -= min(encoded[i, k + c], MAX_LOG_SIGMA)
+        log_sigma = min(encoded[i, k + c], MAX_LOG_SIGMA)
+        sigma[i, c] = math.exp(log_sigma)
+        total -= log_sigma
     parts[lane] = total
     cuda.syncthreads()
     if lane == 0:
         rate[i] = sum_in_order(parts, WARP)
 
 
+@in_one_block(of=2)
+def _white_chain(encoded, order, tail, mean, columns, sigma, code, noise):
+    n, k = code.shape
+    a = cuda.threadIdx.x
+    # Centred codes of the row before and of this one, in turn.
+    codes = cuda.shared.array((2, MOST_THREADS), np.float64)
+    i, f, s, m = order[n - 1], 0.0, 0.0, 0.0
+    if a < k:
+        f, s, m = encoded[i, a], sigma[i, a], mean[a]
+        codes[0, a] = tail[a] - m
+    cuda.syncthreads()
+    for t in range(n - 1, -1, -1):
+        before = (n - 1 - t) % 2
+        if a < k:
+            eps = 0.0
+            for b in range(a + 1):
+                eps += columns[b, a] * codes[before, b]
+            z = f + s * eps
+            noise[i, a] = eps
+            code[i, a] = z
+            codes[1 - before, a] = z - m
+            if t > 0:
+                # On their way while the others finish.
+                i = order[t - 1]
+                f, s = encoded[i, a], sigma[i, a]
+        cuda.syncthreads()
+
+
 def echo_chain(encoded, order, tail, mean, mixing, code, sigma, noise, rate):
+    if len(tail) > MOST_THREADS:
+        raise ValueError(
+            f"n_components={len(tail)} is more than a GPU's block takes for echo noise, "
+            f"{MOST_THREADS}; use fewer, or device='cpu'."
+        )
+    _white_scale(encoded, sigma, rate)
     # Neighbouring threads read neighbouring entries of columns.
-    _white_chain(encoded, order, tail, mean, mixing.T.copy(), code, sigma, noise)
-    _white_rate(rate, encoded)
+    _white_chain(encoded, order, tail, mean, mixing.T.copy(), sigma, code, noise)
 
 
 @over_elements()

@@ -60,17 +60,17 @@ def activation_gradient(grad, y, grad_bias, kind):
     zero = grad.dtype.type(0)
     column, lane, lanes = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockDim.y
     c = cuda.blockIdx.x * COLUMNS + column
-    parts = cuda.shared.array((COLUMNS, LANES), np.float64)
+    parts = cuda.shared.array((LANES, COLUMNS), np.float64)
     total = 0.0
     if c < k:
         for i in range(lane, n, lanes):
             g = slope(kind, grad[i, c], y[i, c], zero)
             grad[i, c] = g
             total += g
-    parts[column, lane] = total
+    parts[lane, column] = total
     cuda.syncthreads()
     if lane == 0 and c < k:
-        grad_bias[c] = sum_in_order(parts[column], lanes)
+        grad_bias[c] = sum_in_order(parts[:, column], lanes)
 
 
 @over_elements()

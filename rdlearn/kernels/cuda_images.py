@@ -66,17 +66,17 @@ def gdn_pool_gradient(grad, x, pool, inverse, by_pool, by_beta):
     n, k = grad.shape
     column, lane, lanes = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockDim.y
     c = cuda.blockIdx.x * COLUMNS + column
-    parts = cuda.shared.array((COLUMNS, LANES), np.float64)
+    parts = cuda.shared.array((LANES, COLUMNS), np.float64)
     total = 0.0
     if c < k:
         for i in range(lane, n, lanes):
             grad[i, c], slope = gdn_slopes(grad[i, c], x[i, c], pool[i, c], inverse)
             by_pool[i, c] = slope
             total += slope
-    parts[column, lane] = total
+    parts[lane, column] = total
     cuda.syncthreads()
     if lane == 0 and c < k:
-        by_beta[c] += sum_in_order(parts[column], lanes)
+        by_beta[c] += sum_in_order(parts[:, column], lanes)
 
 
 @over_elements()

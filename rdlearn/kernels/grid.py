@@ -4,6 +4,7 @@ Imported only where a GPU is asked for.
 """
 
 import functools
+import warnings
 
 from numba import cuda, njit
 
@@ -12,6 +13,7 @@ from rdlearn.kernels.jit import JIT
 __all__ = [
     "COLUMNS",
     "LANES",
+    "MOST_THREADS",
     "SHARERS",
     "WARP",
     "by_blocks",
@@ -28,6 +30,8 @@ THREADS, MOST_BLOCKS = 256, 4096
 WARP = 32
 # Threads that share an element's sum, and the most that a block can have.
 SHARERS, MOST_THREADS = 128, 1024
+# Arrays whose places are remembered.
+MOST_SEEN = 4096
 # Columns of a block, and threads that share a column.
 COLUMNS, LANES = 32, 32
 
@@ -85,21 +89,38 @@ def over_columns(of=0):
 
 def _operation(shape):
     def decorate(function):
-        kernel = cuda.jit(cache=True)(function)
+        kernel, known = cuda.jit(cache=True)(function), {}
 
         @functools.wraps(function)
         def launch(*arguments):
-            blocks, threads = shape(arguments)
-            if blocks:
-                kernel[blocks, threads](*map(_argument, arguments))
+            grid = shape(arguments)
+            if grid[0] == 0:
+                return
+            if grid not in known:
+                with warnings.catch_warnings():
+                    # Few blocks are all that small arrays need.
+                    warnings.simplefilter("ignore")
+                    known[grid] = kernel[grid]
+            known[grid](*map(_argument, arguments))
 
         return launch
 
     return decorate
 
 
+# What kernels see of arrays, by place and form, since making it costs more than a launch. It owns
+# nothing.
+_seen = {}
+
+
 def _argument(value):
     """What a kernel takes for a value: arrays of CuPy share its stream, so nothing waits."""
-    if hasattr(type(value), "__cuda_array_interface__"):
-        return cuda.as_cuda_array(value, sync=False)
-    return value
+    if not hasattr(type(value), "__cuda_array_interface__"):
+        return value
+    key = value.data.ptr, value.shape, value.strides, value.dtype
+    if key not in _seen:
+        if len(_seen) >= MOST_SEEN:
+            _seen.clear()
+        interface = value.__cuda_array_interface__
+        _seen[key] = cuda.from_cuda_array_interface(interface, sync=False)
+    return _seen[key]

@@ -25,6 +25,12 @@ def _blocks(n_rows, n_columns, work):
     return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
+def _together(n, work):
+    """Slices of n images: one by one where their outputs must not know of each other."""
+    step = 1 if work.ops.ONE_BY_ONE else n
+    return [slice(start, start + step) for start in range(0, n, step)]
+
+
 def _rows(images):
     """All positions as the rows of a matrix."""
     return images.reshape(-1, images.shape[-1])
@@ -107,9 +113,9 @@ class Conv(_Strided):
         n, height, width, _ = x.shape
         down, across = math.ceil(height / self.stride), math.ceil(width / self.stride)
         y = work.empty((name, "y"), (n, down, across, self.n_out), x.dtype)
-        for i in range(n):
-            for block, patches in self._patches(x[i : i + 1], work):
-                part = _rows(y[i])[block]
+        for images in _together(n, work):
+            for block, patches in self._patches(x[images], work):
+                part = _rows(y[images])[block]
                 work.ops.matmul(patches, _rows(params["weights"]), out=part)
                 work.ops.bias_activation(part, params["bias"], ACTIVATIONS["identity"])
         return y, x
@@ -148,9 +154,9 @@ class TransposedConv(_Strided):
         y = work.empty((name, "y"), shape, x.dtype)
         row = work.empty("bias", shape[2:], x.dtype)
         row[:] = params["bias"]
-        for i in range(n):
-            y[i] = row
-            self._scatter(x[i], params["weights"], y[i : i + 1], work)
+        for images in _together(n, work):
+            y[images] = row
+            self._scatter(x[images], params["weights"], y[images], work)
         return y, x
 
     def backward(self, params, cache, grad, grads, work, name, wants_input=True):
@@ -199,10 +205,10 @@ class GDN:
         np.square(params["beta"], out=beta)
         beta += LEAST_BETA
         y, pool = (work.empty((name, key), x.shape, x.dtype) for key in ("y", "pool"))
-        for i in range(len(x)):
-            rows = _rows(x[i])
+        for images in _together(len(x), work):
+            rows = _rows(x[images])
             for block in _blocks(*rows.shape, work):
-                part, norm, out = rows[block], _rows(pool[i])[block], _rows(y[i])[block]
+                part, norm, out = (_rows(array[images])[block] for array in (x, pool, y))
                 magnitude = work.empty("magnitude", part.shape, x.dtype)
                 np.abs(part, out=magnitude)
                 work.ops.matmul(magnitude, gamma.T, out=norm)
