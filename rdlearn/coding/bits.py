@@ -50,7 +50,7 @@ class BitMixture:
             raise CorruptStreamError("The mixture of bits has impossible weights.")
         if prob.min() < 1 or prob.max() >= 1 << kernels.PROBABILITY_BITS:
             raise CorruptStreamError("The mixture of bits has impossible probabilities.")
-        self.weights, self.prob = weights.astype(np.uint32), prob.astype(np.uint16)
+        self.weights, self.prob = weights.astype(np.uint32), prob.astype(np.uint16, order="C")
 
     @property
     def n_columns(self):
