@@ -108,8 +108,8 @@ def _operation(shape):
     return decorate
 
 
-# What kernels see of arrays, by place and form, since making it costs more than a launch. It owns
-# nothing.
+# What kernels see of arrays, by place and form, since making it costs more than a launch. Views own
+# nothing, hence are right for whatever lies there later in the same form.
 _seen = {}
 
 
@@ -118,9 +118,11 @@ def _argument(value):
     if not hasattr(type(value), "__cuda_array_interface__"):
         return value
     key = value.data.ptr, value.shape, value.strides, value.dtype
-    if key not in _seen:
+    view = _seen.get(key)
+    if view is None:
+        view = cuda.from_cuda_array_interface(value.__cuda_array_interface__, sync=False)
+        # Other threads may be at it too, so that nothing is taken out singly.
         if len(_seen) >= MOST_SEEN:
             _seen.clear()
-        interface = value.__cuda_array_interface__
-        _seen[key] = cuda.from_cuda_array_interface(interface, sync=False)
-    return _seen[key]
+        _seen[key] = view
+    return view

@@ -53,7 +53,9 @@ def mixture_rate(z, share, mean, log_scale, rate, by_z, by_share, by_mean, by_sc
             total += part[c, k]
             precision[c, k] = math.exp(-log_scale[c, k])
             edge[c, k] = math.exp(-precision[c, k])
-        part[c] /= total
+        # Not part[c] /= total, which takes numba a second to compile.
+        for k in range(m):
+            part[c, k] /= total
     mass, slope, widen = np.empty(m), np.empty(m), np.empty(m)
     for i in range(n):
         nats = 0.0
