@@ -145,3 +145,13 @@ def install():
         return FakeCUDAArray(interface["host"])
 
     cuda.from_cuda_array_interface = seen
+    from rdlearn.kernels import grid
+
+    argument = grid._argument
+
+    def strict(value):
+        # numba-cuda takes arrays of the host too, and copies them there and back.
+        assert not isinstance(value, np.ndarray), "an array of the host for a kernel"
+        return argument(value)
+
+    grid._argument = strict

@@ -1,4 +1,4 @@
-"""Blocks of numba-cuda's simulator, run without its polling: several times as fast.
+"""Blocks of numba-cuda's simulator, run without its polling, which takes most of the time.
 
 For kernels whose barriers all threads of a block come to, as those here.
 """

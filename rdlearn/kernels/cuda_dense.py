@@ -6,7 +6,7 @@ import numpy as np
 from numba import cuda
 from numba.cuda.extending import overload
 
-from rdlearn.kernels.elementwise import activate, adam, logistic, slope, tilted
+from rdlearn.kernels.elementwise import SOFTPLUS, activate, adam, logistic, slope, tilted
 from rdlearn.kernels.grid import (
     COLUMNS,
     LANES,
@@ -95,7 +95,7 @@ def softplus_sums(z, out):
     parts = cuda.shared.array(WARP, np.float64)
     total = 0.0
     for c in range(lane, z.shape[1], WARP):
-        total += max(z[i, c], 0.0) + math.log1p(math.exp(-abs(z[i, c])))
+        total += activate(SOFTPLUS, z[i, c], 0.0)
     parts[lane] = total
     cuda.syncthreads()
     if lane == 0:
@@ -132,7 +132,7 @@ def loss(kind, output, target, factor, weight, grad, samples):
         a, x = output[i, j], target[i, j]
         if kind == LOGISTIC:
             e = math.exp(-abs(a))
-            total += max(a, zero) - a * x + math.log1p(e)
+            total += activate(SOFTPLUS, a, zero) - a * x
             grad[i, j] = weight * logit_slope(a, x, e, zero, one)
         else:
             value, error_slope = difference(kind, a - x)

@@ -77,7 +77,7 @@ def _affine_of_few(x, center, weights, bias, out):
     n_rows, n_in = x.shape
     for i in range(n_rows):
         row = out[i]
-        # Not row[:] = bias, which takes numba a second to compile.
+        # Not row[:] = bias, which takes numba long to compile.
         for c in range(weights.shape[1]):
             row[c] = bias[c]
         for j in range(n_in):

@@ -53,7 +53,7 @@ def mixture_rate(z, share, mean, log_scale, rate, by_z, by_share, by_mean, by_sc
             total += part[c, k]
             precision[c, k] = math.exp(-log_scale[c, k])
             edge[c, k] = math.exp(-precision[c, k])
-        # Not part[c] /= total, which takes numba a second to compile.
+        # Not part[c] /= total, which takes numba long to compile.
         for k in range(m):
             part[c, k] /= total
     mass, slope, widen = np.empty(m), np.empty(m), np.empty(m)
