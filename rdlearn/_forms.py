@@ -6,6 +6,7 @@ from rdlearn.coding.bits import BitMixture
 from rdlearn.coding.centers import CenterCode
 from rdlearn.coding.latents import ColumnCode, PlaneCode
 from rdlearn.coding.quantizers import ScalarQuantizers
+from rdlearn.coding.trellis import TrellisQuantizers
 from rdlearn.distortions import DISTORTIONS, Distortion
 
 __all__ = ["from_plain", "to_plain"]
@@ -13,6 +14,7 @@ __all__ = ["from_plain", "to_plain"]
 # What says itself how it is kept, by the name that its state has in a file.
 STATES = {
     "__quantizers__": ScalarQuantizers,
+    "__trellis__": TrellisQuantizers,
     "__bit_mixture__": BitMixture,
     "__columns__": ColumnCode,
     "__planes__": PlaneCode,

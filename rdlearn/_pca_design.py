@@ -1,6 +1,7 @@
 """How PCACodec finds its price and freezes its quantizers: on some rows, where those will do."""
 
 import contextlib
+import copy
 import functools
 
 import numpy as np
@@ -8,7 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn._moments import spaced_rows
 from rdlearn._training import REACH, best_slope, local_price, meet_target, slope_bounds, warn
+from rdlearn.coding.container import MAX_CHUNK
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
+from rdlearn.coding.trellis_design import TrellisDesign
 from rdlearn.information import bits_to_nats, nats_to_bits
 from rdlearn.kernels.products import affine
 
@@ -49,6 +52,7 @@ class DesignMixin:
         ):
             return False
         self._history = {"rate_bits": [], "distortion": [], "objective": [], "beta": []}
+        vars(self).pop("joint_quantizers_", None)
         if self.n_bits is not None:
             self.quantizers_ = ScalarQuantizers.fixed_rate(sample, self.n_bits)
             self.beta_, self.n_iter_ = float(self.beta), 1
@@ -70,35 +74,48 @@ class DesignMixin:
                 self.quantizers_, _ = ScalarQuantizers.design(thin, slope)
                 return self._measure(few)
 
+        designs = functools.partial(ScalarQuantizers.design, sample)
+        if self.quantizer == "trellis":
+            trellis = TrellisDesign(scores, len(X))
+            designs = trellis.rows
         measured, suits = None, True
         bounds = slope_bounds(float(self.explained_variance_.max()))
         if self.target_rate is not None or self.target_distortion is not None:
-            slope, measured, suits = self._meet_target(sample, X, measure, bounds)
+            found = self._meet_target(designs, X, len(rows), measure, bounds)
+            slope, measured, suits, tried = found
+            for step in tried:
+                self._remember(*step)
             fitted = self.quantizers_
             self.beta_ = slope if direct else local_price(measure, slope)
             self.quantizers_ = fitted
         else:
             self.beta_ = float(self.beta)
             slope = self.beta_ if direct else best_slope(measure, self.beta_, bounds)
-            self.quantizers_, self.n_iter_ = ScalarQuantizers.design(sample, slope)
+            self.quantizers_, self.n_iter_ = designs(slope)
         if measured is None or len(few) < len(X):
             measured = self._measure(few)
         self._remember(self.beta_, *measured)
+        if self.quantizer == "trellis":
+            codec = copy.copy(self)
+            if self._asked_for_rate:
+                codec._meet_target(trellis.joint, X, len(rows), measure, bounds)
+            else:
+                codec.quantizers_, _ = trellis.joint(slope)
+            self.joint_quantizers_ = codec.quantizers_
         return suits
 
-    def _meet_target(self, sample, X, measure, bounds):
+    def _meet_target(self, designs, X, n_rows, measure, bounds):
         """Set the quantizers that meet the target on X.
 
-        Returns the slope of their design, (bits, distortion) of X, and whether the target is met.
+        Returns the slope of their design, (bits, distortion) of X, whether the target is met, and
+        the (slope, bits, distortion) of the search.
         """
-        design = functools.lru_cache(1)(functools.partial(ScalarQuantizers.design, sample))
+        design = functools.lru_cache(1)(designs)
 
         @functools.cache
         def finished(slope, price):
             quantizers, self.n_iter_ = design(slope)
-            # Only the encoder looks at the slope: points, tables and step stay as designed.
-            state = {**quantizers.to_state(), "slope": price}
-            self.quantizers_ = ScalarQuantizers.from_state(state)
+            self.quantizers_ = _repriced(quantizers, price)
             return self.n_iter_, self.quantizers_, self._measure(X)
 
         def finish(slope, price):
@@ -109,23 +126,24 @@ class DesignMixin:
         slope, price, reached, tried = meet_target(
             measure, finish, float(self.beta), bounds, **targets
         )
-        for step in tried:
-            self._remember(*step)
         measured = finish(slope, price)
         name, target = next(item for item in targets.items() if item[1] is not None)
-        if reached < REACH * target and sample.values.shape[1] == len(X):
+        if reached < REACH * target and n_rows == len(X):
             warn(
                 f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
                 "nothing closer below it, since their rate moves in steps; fit on more samples "
                 "or choose another target.",
                 ConvergenceWarning,
             )
-        return slope, measured, REACH * target <= reached <= target
+        return slope, measured, REACH * target <= reached <= target, tried
 
     def _measure(self, X):
         """(bits, distortion) a row of the codec as it stands."""
         bits, loss = np.empty((2, len(X)))
         block_rows = max(1, BLOCK_VALUES // X.shape[1])
+        if self._rows_depend:
+            # Of a chunk, as `compress` makes them.
+            block_rows = max(1, MAX_CHUNK // max(1, self._tables.n_columns))
         for start in range(0, len(X), block_rows):
             rows = slice(start, start + block_rows)
             draws, bits[rows] = self._coded(X[rows])
@@ -137,3 +155,8 @@ class DesignMixin:
         step = (rate_bits, distortion, objective, beta)
         for column, value in zip(self._history.values(), step, strict=True):
             column.append(value)
+
+
+def _repriced(quantizers, price):
+    """Quantizers that encode at another price: points, tables and step stay as designed."""
+    return type(quantizers).from_state({**quantizers.to_state(), "slope": price})

@@ -6,7 +6,13 @@ from rdlearn.coding.integers import pack_integers, stored_integers, unpack_integ
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import entropy_coding as kernels
 
-__all__ = ["IntegerTables", "quantize_probabilities"]
+__all__ = [
+    "IntegerTables",
+    "joined",
+    "parted",
+    "quantize_probabilities",
+    "refuse_damage",
+]
 
 TOTAL = 1 << kernels.PRECISION
 MAX_SIZE = 4096
@@ -83,7 +89,7 @@ class IntegerTables:
         self._check()
         cum = np.cumsum(flat) - flat - TOTAL * np.repeat(np.arange(self.n_columns), self.size + 1)
         used = np.maximum(flat, 1)
-        self._encoder = (
+        self.encoder = (
             flat.astype(np.uint64),
             cum.astype(np.uint64),
             (((1 << 46) + used - 1) // used).astype(np.uint64),
@@ -148,6 +154,12 @@ class IntegerTables:
         kernels.code_length(symbols, self.low, self.size, self.shift, self.start, self.bits, out)
         return out
 
+    def room(self, counts, n_escapes):
+        """Words and escapes that kernels fill with so many symbols and escapes of each table."""
+        pieces = 1 + -(-self.shift // kernels.PRECISION)
+        words = np.empty(int(pieces @ counts) + 1, dtype=np.uint16)
+        return words, np.empty(10 * int(n_escapes.sum()), dtype=np.uint8)
+
     def encode(self, symbols):
         """Bytes of symbols (n_columns, n): eight states, words, then escapes read from the end."""
         self._check_symbols(symbols)
@@ -156,49 +168,37 @@ class IntegerTables:
         closed = self.frequencies[self.start[1:] - 1] == 0
         if np.any(n_escapes[closed]):
             raise ValueError("A value lies outside a closed integer table: it has no code.")
-        pieces = 1 + -(-self.shift // kernels.PRECISION)
-        words = np.empty(int(pieces.sum()) * symbols.shape[1] + 1, dtype=np.uint16)
-        escapes = np.empty(10 * int(n_escapes.sum()), dtype=np.uint8)
+        words, escapes = self.room(np.full(self.n_columns, symbols.shape[1]), n_escapes)
         states, first, used = kernels.encode(
-            symbols, *layout, self.start, *self._encoder, words, escapes
+            symbols, *layout, self.start, *self.encoder, words, escapes
         )
-        return b"".join(
-            (
-                states.astype("<u4").tobytes(),
-                words[first:].astype("<u2", copy=False).tobytes(),
-                escapes[:used].tobytes(),
-            )
-        )
+        return joined(states, words[first:], escapes[:used])
 
     def decode(self, payload, n):
         """Inverse of `encode`: (n_columns, n) int64, or CorruptStreamError."""
-        head = 4 * kernels.N_LANES
-        if len(payload) < head:
-            raise CorruptStreamError(
-                f"A chunk holds {len(payload)} bytes and needs at least {head}: truncated."
-            )
-        raw = np.frombuffer(payload, dtype=np.uint8)
-        words = np.frombuffer(payload, "<u2", (len(payload) - head) // 2, head)
-        if self._lookup is None:
-            self._lookup = self._jump_tables()
+        raw, words = parted(payload)
+        entries, *jumps = self.decoder()
         out = np.empty((self.n_columns, n), dtype=np.int64)
         status = kernels.decode(
             raw,
-            head,
-            words.astype(np.uint16, copy=False),
+            self.least_payload,
+            words,
             self.low,
             self.size,
             self.shift,
             self.start,
-            self._entries,
-            *self._lookup,
+            entries,
+            *jumps,
             out,
         )
-        if status != kernels.OK:
-            raise CorruptStreamError(
-                f"A chunk's entropy code is damaged ({_STATUS[status]}); fetch the stream again."
-            )
+        refuse_damage(status)
         return out
+
+    def decoder(self):
+        """What kernels decode by: entries, jump tables, where each one begins, and its shift."""
+        if self._lookup is None:
+            self._lookup = self._jump_tables()
+        return self._entries, *self._lookup
 
     def _check_symbols(self, symbols):
         if symbols.ndim != 2 or len(symbols) != self.n_columns or symbols.dtype.kind not in "iub":
@@ -238,6 +238,31 @@ class IntegerTables:
         packed = stored_integers(state, "frequencies").astype(np.uint8)
         flat = unpack_integers(packed, int((size + 1).sum()))
         return cls(low, shift, np.split(flat, np.cumsum(size + 1)[:-1]) if size.size else [])
+
+
+def joined(states, words, escapes):
+    """Bytes of a chunk: the coder's states, words, escapes read from the end."""
+    parts = (states.astype("<u4"), words.astype("<u2", copy=False), escapes)
+    return b"".join(part.tobytes() for part in parts)
+
+
+def parted(payload):
+    """A chunk as bytes, and the words behind its states, or CorruptStreamError."""
+    head = IntegerTables.least_payload
+    if len(payload) < head:
+        raise CorruptStreamError(
+            f"A chunk holds {len(payload)} bytes and needs at least {head}: truncated."
+        )
+    words = np.frombuffer(payload, "<u2", (len(payload) - head) // 2, head)
+    return np.frombuffer(payload, dtype=np.uint8), words.astype(np.uint16, copy=False)
+
+
+def refuse_damage(status):
+    """CorruptStreamError where a kernel's status is not OK."""
+    if status != kernels.OK:
+        raise CorruptStreamError(
+            f"A chunk's entropy code is damaged ({_STATUS[status]}); fetch the stream again."
+        )
 
 
 _STATUS = {
