@@ -7,6 +7,8 @@ from rdlearn.coding.centers import CenterCode
 from rdlearn.coding.latents import ColumnCode, PlaneCode
 from rdlearn.coding.quantizers import ScalarQuantizers
 from rdlearn.coding.trellis import TrellisQuantizers
+from rdlearn.coding.trellis_columns import TrellisColumnCode
+from rdlearn.coding.trellis_planes import TrellisPlaneCode
 from rdlearn.distortions import DISTORTIONS, Distortion
 
 __all__ = ["from_plain", "to_plain"]
@@ -17,7 +19,9 @@ STATES = {
     "__trellis__": TrellisQuantizers,
     "__bit_mixture__": BitMixture,
     "__columns__": ColumnCode,
+    "__trellis_columns__": TrellisColumnCode,
     "__planes__": PlaneCode,
+    "__trellis_planes__": TrellisPlaneCode,
     "__centers__": CenterCode,
 }
 
@@ -31,7 +35,7 @@ def to_plain(value):
             )
         return {"__distortion__": value.name, "constants": value.constants()}
     for name, kind in STATES.items():
-        if isinstance(value, kind):
+        if type(value) is kind:
             return {name: value.to_state()}
     if isinstance(value, dict):
         # A history: eight bytes a number where JSON would take twenty.

@@ -25,6 +25,7 @@ from rdlearn._training import local_price, slope_bounds, warn
 from rdlearn._transform_code import BIT
 from rdlearn._wavelet import LEVELS, Wavelet, colour_axes
 from rdlearn.coding.latents import MOST_CHANNELS, Arrangement, closest_partners
+from rdlearn.coding.trellis_planes import TrellisPlaneCode
 from rdlearn.nets.losses import WeightedLoss, make_loss
 
 __all__ = ["FIT_VALUES", "ImageTransforms"]
@@ -60,10 +61,10 @@ class ImageTransforms:
                 "distortion_weight weighs rows in the training of nets, but "
                 "architecture='wavelet' has none; leave it out."
             )
-        if self.quantizer != "round":
+        if self.quantizer == "centers":
             raise ValueError(
                 f"quantizer={self.quantizer!r} learns its values with nets, but "
-                "architecture='wavelet' has none; use quantizer='round'."
+                "architecture='wavelet' has none; use quantizer='round' or 'trellis'."
             )
 
     def _check_white(self, X):
@@ -116,7 +117,7 @@ class ImageTransforms:
             self.beta_ = slope if direct else local_price(self._measure_on(few), slope)
             self.code_, self.step_ = code
         self._remember(self.beta_, *self._means(X))
-        self.n_iter_ = len(self._history["beta"])
+        self.n_iter_ = getattr(self.code_, "n_iter", len(self._history["beta"]))
 
     def _fit_patches(self, X):
         n_channels = self.image_shape_[2]
@@ -238,6 +239,11 @@ class ImageTransforms:
     def _searched(self, pixels, values, n_steps):
         """Values of an image's analysis that round to a better code."""
         self._refuse_without_noise(f"search_steps={n_steps} searches", "search_steps=0")
+        if isinstance(self.code_, TrellisPlaneCode):
+            raise ValueError(
+                f"search_steps={n_steps} searches codes that are rounded one by one, but "
+                "quantizer='trellis' searches paths; use search_steps=0."
+            )
         size = pixels.shape[:2]
         loss, factor = self._image_loss(size)
         with one_blas_thread():

@@ -115,7 +115,7 @@ class DesignMixin:
         @functools.cache
         def finished(slope, price):
             quantizers, self.n_iter_ = design(slope)
-            self.quantizers_ = _repriced(quantizers, price)
+            self.quantizers_ = quantizers.repriced(price)
             return self.n_iter_, self.quantizers_, self._measure(X)
 
         def finish(slope, price):
@@ -155,8 +155,3 @@ class DesignMixin:
         step = (rate_bits, distortion, objective, beta)
         for column, value in zip(self._history.values(), step, strict=True):
             column.append(value)
-
-
-def _repriced(quantizers, price):
-    """Quantizers that encode at another price: points, tables and step stay as designed."""
-    return type(quantizers).from_state({**quantizers.to_state(), "slope": price})

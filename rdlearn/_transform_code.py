@@ -11,6 +11,8 @@ from rdlearn._training import best_slope, meet_target, warn
 from rdlearn._validation import explain_far
 from rdlearn.coding.centers import CenterCode
 from rdlearn.coding.latents import MAX_SYMBOL, ColumnCode, PlaneCode
+from rdlearn.coding.trellis_columns import TrellisColumnCode
+from rdlearn.coding.trellis_planes import PLANE_PRICE, TrellisPlaneCode
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
 
@@ -21,6 +23,10 @@ FINE = 6.0
 # What a bit costs in squared steps where it is weighed against squared error: less than
 # ln 2 / FINE, since a symbol also tells about those after it.
 BIT = 0.09
+# The same of a trellis, linear transforms first: nets gather their codes at whole steps, which
+# finer ones follow better.
+TRELLIS_FINE = 6.8, 5.0
+PRICED = PlaneCode, TrellisColumnCode
 # Coefficients that searches look at, and values that are measured at a time.
 SEARCH_VALUES, BLOCK_VALUES = 1 << 21, 1 << 24
 # The window below a target.
@@ -33,27 +39,31 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     A subclass supplies `_values` (rows to values for a step of 1), `_decode`, `_arrangement`
     (planes of the values and the price of a bit; None where each column has one table), `_centers`
     (what values are drawn to, None for whole steps) and `offset_`; `_design` sets `step_` and
-    `code_`. A slope stands for the step sqrt(FINE / slope).
+    `code_`. A slope stands for the step
+    sqrt(FINE / slope).
     """
 
     def _set_code(self, values, slope, coarser=1.0):
         """Step and tables for values; where `coarser` is above 1, bits weigh that much more."""
-        self.step_ = float(np.sqrt(FINE / slope))
+        fine = FINE if self.quantizer != "trellis" else TRELLIS_FINE[self.architecture != "wavelet"]
+        self.step_ = float(np.sqrt(fine / slope))
         steps, centers = self._in_steps(values), self._centers()
         if centers is None:
             self.code_ = self._fitted_code(steps)
         else:
             self.code_ = CenterCode.fit(steps, centers, self._fitted_code)
-        if isinstance(self.code_, PlaneCode):
+        if isinstance(self.code_, PRICED):
             self.code_.price *= coarser
 
     def _fitted_code(self, steps):
         arrangement, price = self._arrangement(steps)
+        trellis = self.quantizer == "trellis"
         if arrangement is None:
-            return ColumnCode.fit(steps)
+            return (TrellisColumnCode if trellis else ColumnCode).fit(steps)
+        kind, price = (TrellisPlaneCode, PLANE_PRICE) if trellis else (PlaneCode, price)
         # On several threads its small products would be slow, and change with their number.
         with one_blas_thread():
-            return PlaneCode.fit([steps], [arrangement], price, self.context == "causal")
+            return kind.fit([steps], [arrangement], price, self.context == "causal")
 
     def _in_steps(self, values):
         return values * np.float32(1 / self.step_)
@@ -277,7 +287,7 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _check_state(self):
         super()._check_state()
         d = self.n_features_in_
-        if not isinstance(self.code_, ColumnCode | PlaneCode | CenterCode):
+        if not isinstance(self.code_, ColumnCode | CenterCode | PRICED[0] | PRICED[1]):
             raise CorruptStreamError("The model has no tables.")
         if not (type(self.step_) is float and 1e-30 < self.step_ < 1e30):
             raise CorruptStreamError("The model's step is impossible.")

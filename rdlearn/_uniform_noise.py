@@ -70,9 +70,12 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     context : {"none", "causal"}, default="none"
         "causal": the table of a symbol is chosen by the magnitudes of those already coded, in
         integers: earlier components of a row; in images neighbours, coarser bands, other colours.
-    quantizer : {"round", "centers"}, default="round"
-        Of nets. "centers": the nearest of `n_centers` learned values of its component, also while
-        training, without noise; slopes are those of a soft assignment.
+    quantizer : {"round", "centers", "trellis"}, default="round"
+        "centers", of nets: the nearest of `n_centers` learned values of its component, also while
+        training, without noise; slopes are those of a soft assignment. "trellis": two interleaved
+        quantizers that the codes before choose, along the components of a row or the places of an
+        image: some 4 percent fewer bytes of photographs, and slower to encode; nets train as with
+        "round".
     n_centers : int, default=8
         At most log2(`n_centers`) bits for each symbol; 2 to 256.
     hidden_layer_sizes : array-like of int, default=(100,)
@@ -125,7 +128,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     Attributes
     ----------
-    code_ : ColumnCode, PlaneCode or CenterCode
+    code_ : ColumnCode, PlaneCode, CenterCode, TrellisColumnCode or TrellisPlaneCode
         Integer tables, and reconstruction points or centres.
     n_centers_ : int, or None for rounding
     step_ : float
@@ -148,7 +151,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         Scale of the distortion's noise model, fitted on the training residual.
     resolution_ : ndarray of shape (n_features_in_,), float64
     n_iter_ : int
-        Epochs, or prices tried.
+        Epochs, or prices tried; of a wavelet along a trellis, rounds of search and new tables.
     history_ : DataFrame
         rate_bits, distortion, objective in nats and beta of each epoch, with noise in place of
         rounding and while the weights changed, or of each price tried.
@@ -180,7 +183,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         "image_shape": [None, "array-like"],
         "patch_size": [Interval(Integral, 16, None, closed="left")],
         "context": [StrOptions({"none", "causal"})],
-        "quantizer": [StrOptions({"round", "centers"})],
+        "quantizer": [StrOptions({"round", "centers", "trellis"})],
         "n_centers": [Interval(Integral, 2, MOST_CENTERS, closed="both")],
     }
 

@@ -35,7 +35,7 @@ class ContextCoder:
         Of the features that predict a magnitude, in units of 2**-12.
     prob : array-like of shape (n_groups * N_BINS, N_DECISIONS), integers
         That a magnitude which got to a bucket is in it, in units of 2**-16.
-    negative : array-like of shape (n_groups,), integers
+    negative : array-like of shape (n_groups,) or (n_groups * N_BINS,), integers
         That a symbol other than 0 is negative, in the same units.
     """
 
@@ -43,9 +43,10 @@ class ContextCoder:
         weights, prob, negative = (
             np.asarray(array, dtype=np.int64) for array in (weights, prob, negative)
         )
-        shapes = (len(negative) * kernels.N_BINS, kernels.N_DECISIONS)
-        fit = weights.ndim == 2 and weights.shape[1] == N_FEATURES and prob.shape == shapes
-        if not (fit and weights.size and prob.size):
+        tables = len(prob), len(prob) / kernels.N_BINS
+        fit = weights.ndim == prob.ndim == 2 and negative.ndim == 1 and negative.size in tables
+        widths = weights.shape[-1:] + prob.shape[-1:] == (N_FEATURES, kernels.N_DECISIONS)
+        if not (fit and widths and weights.size and prob.size and len(prob) % kernels.N_BINS == 0):
             raise CorruptStreamError("The contexts have arrays that do not fit together.")
         if weights.min() < 0 or weights.max() > MAX_WEIGHT:
             raise CorruptStreamError("The contexts have impossible weights.")
@@ -55,11 +56,13 @@ class ContextCoder:
         self.weights, self.prob = weights.astype(np.int32), prob.astype(np.uint16)
         self.negative = negative.astype(np.uint16)
         self._bits = self._bits_of_buckets()
-        signs = np.stack([TOTAL - negative, negative], axis=1) / TOTAL
-        self._sign_bits = -np.log2(signs).astype(np.float32)
+        # Kernels find it by the table's number in any case.
+        self._negative = np.repeat(self.negative, len(prob) // len(negative))
+        signs = np.stack([TOTAL - self._negative.astype(np.int64), self._negative], axis=1)
+        self._sign_bits = -np.log2(signs / TOTAL).astype(np.float32)
 
     @classmethod
-    def fit(cls, layouts, symbols, causal=True):
+    def fit(cls, layouts, symbols, causal=True, signed=False):
         """The coder of some images.
 
         Parameters
@@ -69,6 +72,8 @@ class ContextCoder:
         symbols : list of ndarray of shape (n_images, n_symbols), int32
         causal : bool, default=True
             False learns one table for each group, whatever was coded before.
+        signed : bool, default=False
+            Whether signs have a probability in each table, and not one in each group.
         """
         n_groups = int(layouts[0].planes[:, 7].max()) + 1
         weights = np.zeros((len(layouts[0].planes), N_FEATURES), dtype=np.int64)
@@ -78,27 +83,42 @@ class ContextCoder:
         flat = np.full((n_groups * kernels.N_BINS, kernels.N_DECISIONS), TOTAL // 2)
         coder = cls(weights, flat, np.full(n_groups, TOTAL // 2))
         passed, seen = np.zeros(flat.shape), np.zeros(flat.shape)
-        below, nonzero = np.zeros(n_groups), np.zeros(n_groups)
+        span = 1 if signed else kernels.N_BINS
+        below, nonzero = np.zeros((2, len(flat) // span))
         for layout, part in zip(layouts, symbols, strict=True):
             residuals, tables = (array.ravel() for array in coder._residuals(layout, part))
             kernels.count(residuals, tables, passed, seen)
-            group = tables // kernels.N_BINS
-            below += np.bincount(group[residuals < 0], minlength=n_groups)
-            nonzero += np.bincount(group[residuals != 0], minlength=n_groups)
+            place = tables // span
+            below += np.bincount(place[residuals < 0], minlength=below.size)
+            nonzero += np.bincount(place[residuals != 0], minlength=below.size)
         prob = 1 - _shrunk(passed, seen, n_groups)
-        return cls(
-            weights, _frequencies(prob), _frequencies((below + PRIOR) / (nonzero + 2 * PRIOR))
-        )
+        negative = (below + PRIOR) / (nonzero + 2 * PRIOR)
+        if signed:
+            negative = _shrunk(below[:, None], nonzero[:, None], n_groups)[:, 0]
+        return cls(weights, _frequencies(prob), _frequencies(negative))
+
+    @property
+    def n_groups(self):
+        return len(self.prob) // kernels.N_BINS
 
     def _bound(self, layout):
         """Weights of a layout's taps, and of what `assign` calls own."""
         planes, last = layout.planes, self.weights.shape[1] - 1
         # The kernels check no index of these.
-        if len(planes) != len(self.weights) or planes[:, 7].max() >= len(self.negative):
+        if len(planes) != len(self.weights) or planes[:, 7].max() >= self.n_groups:
             raise CorruptStreamError("The contexts belong to planes of another kind.")
         plane_of_tap = np.repeat(np.arange(len(planes)), planes[:, 6] - planes[:, 5])
         own = self.weights[:, [0, 1, last]] * np.array([layout.in_row, layout.in_row, 1])
         return self.weights[plane_of_tap, layout.features], own.astype(np.int32)
+
+    @property
+    def bits_of_symbols(self):
+        """Of each table: bits of the buckets and of getting beyond, and of plus and minus."""
+        return self._bits, self._sign_bits
+
+    def tables(self, layout, symbols):
+        """Numbers, int32, of the tables of symbols (n_images, n_symbols)."""
+        return self._residuals(layout, symbols)[1]
 
     def _residuals(self, layout, symbols):
         """What is coded of symbols (n_images, n_symbols), and the table of each."""
@@ -148,7 +168,7 @@ class ContextCoder:
         # States are whole numbers: a decision may take up to twice its bits, most take 4% more.
         words = np.empty(int(bits) // 8 + 16, dtype=np.uint16)
         state, first = kernels.encode(
-            residuals.ravel(), tables.ravel(), self.prob, self.negative, words
+            residuals.ravel(), tables.ravel(), self.prob, self._negative, words
         )
         return np.uint32(state).astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
 
@@ -172,7 +192,7 @@ class ContextCoder:
             taps,
             own,
             self.prob,
-            self.negative,
+            self._negative,
             layout.magnitudes(),
             out,
         )

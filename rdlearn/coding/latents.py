@@ -11,7 +11,13 @@ from rdlearn.coding.tables import IntegerTables
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import contexts as kernels
 
-__all__ = ["Arrangement", "ColumnCode", "PlaneCode", "closest_partners"]
+__all__ = [
+    "Arrangement",
+    "ColumnCode",
+    "PlaneCode",
+    "closest_partners",
+    "first_symbols",
+]
 
 # Part of a step by which a value must exceed half a step to be more than 0, before there are
 # tables to weigh bits by.
@@ -132,7 +138,7 @@ class PlaneCode:
         layouts = [a.layout(len(v)) for a, v in zip(arrangements, values, strict=True)]
         values = [a.images(v) for a, v in zip(arrangements, values, strict=True)]
         rounded = symbols = [
-            _dead_zone(layout, part, price) for layout, part in zip(layouts, values, strict=True)
+            first_symbols(layout, part, price) for layout, part in zip(layouts, values, strict=True)
         ]
         coder = ContextCoder.fit(layouts, symbols, causal)
         for _ in range(ROUNDS if price > 0 else 0):
@@ -159,7 +165,7 @@ class PlaneCode:
         """Symbols (n_rows, n_symbols), int32, of values in steps."""
         layout = self.arrangement.layout(len(values))
         images = self.arrangement.images(values)
-        symbols = _dead_zone(layout, images, self.price)
+        symbols = first_symbols(layout, images, self.price)
         if self.price > 0:
             symbols = _decided(self.coder, layout, images, symbols, self.price)
         return self.arrangement.rows(symbols, len(values))
@@ -203,15 +209,35 @@ class PlaneCode:
             "levels": a.levels,
             "partners": [list(p) for p in a.partners],
             "coder": self.coder.to_state(),
-            "shift": self.shift,
+            **self._points_state(),
             "price": self.price,
         }
 
+    def _points_state(self):
+        return {"shift": self.shift}
+
     @classmethod
     def from_state(cls, state):
+        arrangement, coder = cls._planes_of(state)
+        shift = stored(state, "shift", np.ndarray)
+        if shift.shape != (coder.n_groups, N_POINTS) or shift.dtype != np.float32:
+            raise CorruptStreamError("The code's reconstruction points do not fit its planes.")
+        if not np.all(np.abs(shift) < 1):
+            raise CorruptStreamError("The code's reconstruction points are impossible.")
+        return cls(arrangement, coder, shift, cls._price_of(state))
+
+    @staticmethod
+    def _price_of(state):
+        price = stored(state, "price", float)
+        if not 0 <= price < np.inf:
+            raise CorruptStreamError("The code's price is impossible.")
+        return price
+
+    @staticmethod
+    def _planes_of(state):
+        """Arrangement and coder of a stored code, which fit together."""
         kind, levels = stored(state, "kind", str), stored(state, "levels", int)
         shape, partners = stored(state, "shape", list), stored(state, "partners", list)
-        shift, price = stored(state, "shift", np.ndarray), stored(state, "price", float)
         sides = {"columns": 1, "grid": 3, "bands": 3}.get(kind)
         whole = all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape)
         if len(shape) != sides or not whole or not 0 <= levels <= 16:
@@ -230,16 +256,12 @@ class PlaneCode:
         arrangement = Arrangement(kind, tuple(shape), levels, tuple(map(tuple, partners)))
         n_planes = 3 * levels * shape[2] + shape[2] if kind == "bands" else shape[-1]
         n_groups = (levels + 1) * shape[2] if kind == "bands" else shape[-1]
-        if len(coder.weights) != n_planes or len(coder.negative) != n_groups:
+        if len(coder.weights) != n_planes or coder.n_groups != n_groups:
             raise CorruptStreamError("The code's tables do not fit its planes.")
-        if shift.shape != (n_groups, N_POINTS) or shift.dtype != np.float32:
-            raise CorruptStreamError("The code's reconstruction points do not fit its planes.")
-        if not np.all(np.abs(shift) < 1) or not 0 <= price < np.inf:
-            raise CorruptStreamError("The code's reconstruction points or price are impossible.")
-        return cls(arrangement, coder, shift, price)
+        return arrangement, coder
 
 
-def _dead_zone(layout, values, price):
+def first_symbols(layout, values, price):
     """First symbols: rounded, with a wider zero where bits have a price, smooth planes aside."""
     zone = np.float32(0.5 - (DEAD_ZONE if price > 0 else 0))
     symbols = (np.sign(values) * np.floor(np.abs(values) + zone)).astype(np.int32)

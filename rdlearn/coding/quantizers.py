@@ -316,6 +316,10 @@ class ScalarQuantizers:
         kernels.dequantize(symbols, self.start, self._values, self.step, self.active, out)
         return out
 
+    def repriced(self, slope):
+        """These with another slope: points, tables and step stay as they are."""
+        return type(self).from_state({**self.to_state(), "slope": float(slope)})
+
     def side_information_bits(self):
         """Bits of the integer tables and points as they are stored in a model."""
         state = {**self.tables.to_state(), "points": self.to_state()["points"]}

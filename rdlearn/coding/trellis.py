@@ -217,6 +217,10 @@ class TrellisQuantizers:
         kernels.dequantize(symbols, states, *self._points, self.active, out)
         return out
 
+    def repriced(self, slope):
+        """These with another slope: points, tables and step stay as they are."""
+        return type(self).from_state({**self.to_state(), "slope": float(slope)})
+
     def side_information_bits(self):
         """Bits of tables and points as they are stored in a model."""
         state = self.to_state()

@@ -185,7 +185,7 @@ def code_length(symbols, tables, bits, sign_bits, out):
     """Bits of each of symbols (n,), into out (n,) float32.
 
     bits (n_tables, N_DECISIONS + 1) float32: of each bucket with the place in it, and of having
-    got beyond the last one; sign_bits (n_groups, 2) float32: of plus and minus.
+    got beyond the last one; sign_bits (n_tables, 2) float32: of plus and minus.
     """
     for n in range(symbols.size):
         q, t = symbols[n], tables[n]
@@ -194,7 +194,7 @@ def code_length(symbols, tables, bits, sign_bits, out):
         if k >= N_DECISIONS:
             total += np.float32(k - N_DECISIONS + 1 + width)
         if q != 0:
-            total += sign_bits[t // N_BINS, 1 if q < 0 else 0]
+            total += sign_bits[t, 1 if q < 0 else 0]
         out[n] = total
 
 
@@ -219,7 +219,7 @@ def encode(symbols, tables, prob, negative, words):
         a = abs(q)
         k, base, width = _bucket(a)
         if q != 0:
-            f = np.uint32(negative[t // N_BINS])
+            f = np.uint32(negative[t])
             if q < 0:
                 x, p = _push(x, p, words, f, np.uint32(0))
             else:
@@ -267,7 +267,6 @@ def decode(state, words, planes, taps, weights, own, prob, negative, mag, symbol
         for p in range(len(planes)):
             start, stride, height, width, n, first, last, group = planes[p]
             one, two, constant = own[p]
-            below = np.uint32(negative[group])
             for i in range(height):
                 if at > words.size:
                     return OUT_OF_WORDS
@@ -301,7 +300,7 @@ def decode(state, words, planes, taps, weights, own, prob, negative, mag, symbol
                                 x, at, part = _pop_bits(x, at, words, 15)
                                 rest = (rest << 15) | part
                             q = ((2 + (k & 1)) << size) + rest
-                        slot = x & MASK
+                        slot, below = x & MASK, np.uint32(negative[t])
                         if slot < below:
                             x = np.uint32(below * (x >> BITS) + slot)
                             q = -q
