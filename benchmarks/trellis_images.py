@@ -17,7 +17,7 @@ from scipy.interpolate import PchipInterpolator
 from rdlearn import UniformNoiseCodec
 from rdlearn.datasets import load_kodak
 
-STEPS = (260, 160, 100, 65, 40, 26, 17)
+STEPS = (260, 160, 100, 65, 40, 26, 17, 11, 7)
 RATES = (0.1, 0.25, 0.5, 1.0, 1.5)
 # Percent, as asked.
 LIMITS = {0.25: 0.0, 1.0: -3.0}

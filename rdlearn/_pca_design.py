@@ -1,7 +1,6 @@
 """How PCACodec finds its price and freezes its quantizers: on some rows, where those will do."""
 
 import contextlib
-import copy
 import functools
 
 import numpy as np
@@ -96,12 +95,13 @@ class DesignMixin:
             measured = self._measure(few)
         self._remember(self.beta_, *measured)
         if self.quantizer == "trellis":
-            codec = copy.copy(self)
+            fitted = self.quantizers_
             if self._asked_for_rate:
-                codec._meet_target(trellis.joint, X, len(rows), measure, bounds)
+                self._meet_target(trellis.joint, X, len(rows), measure, bounds)
             else:
-                codec.quantizers_, _ = trellis.joint(slope)
-            self.joint_quantizers_ = codec.quantizers_
+                self.quantizers_, _ = trellis.joint(slope)
+            self.quantizers_, self.joint_quantizers_ = fitted, self.quantizers_
+            self.n_iter_ = trellis.n_iter
         return suits
 
     def _meet_target(self, designs, X, n_rows, measure, bounds):

@@ -71,11 +71,10 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         "causal": the table of a symbol is chosen by the magnitudes of those already coded, in
         integers: earlier components of a row; in images neighbours, coarser bands, other colours.
     quantizer : {"round", "centers", "trellis"}, default="round"
-        "centers", of nets: the nearest of `n_centers` learned values of its component, also while
-        training, without noise; slopes are those of a soft assignment. "trellis": two interleaved
-        quantizers that the codes before choose, along the components of a row or the places of an
-        image: some 4 percent fewer bytes of photographs, and slower to encode; nets train as with
-        "round".
+        "centers", of nets: the nearest of `n_centers` learned values of its component, in training
+        too, without noise; slopes are those of a soft assignment. "trellis": two interleaved
+        quantizers that earlier codes choose, along a row's components or an image's places: fewer
+        bytes, slower to encode.
     n_centers : int, default=8
         At most log2(`n_centers`) bits for each symbol; 2 to 256.
     hidden_layer_sizes : array-like of int, default=(100,)
@@ -95,8 +94,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     shuffle : bool, default=True
         Whether rows are shuffled in each epoch.
     early_stopping : bool, default=False
-        Whether to stop when the objective of held-out rows, in the second half of the schedule,
-        has not improved by `tol` for `n_iter_no_change` epochs, and keep the best weights.
+        Whether to stop when the objective of held-out rows, in the second half of the schedule, has
+        not improved by `tol` for `n_iter_no_change` epochs, and keep the best weights.
     validation_fraction : float, default=0.1
     tol : float, default=1e-4
         In nats.

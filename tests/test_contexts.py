@@ -188,7 +188,7 @@ def test_nothing_behind_the_payload_is_read(case, seed):
     payload, rng = coder.encode(layout, symbols), np.random.default_rng(seed)
     state, words = np.frombuffer(payload, "<u4", 1)[0], np.frombuffer(payload, "<u2", -1, 4)
     cut = int(rng.integers(len(words) + 1))
-    laws = (*coder._bound(layout), coder.prob, coder.negative)
+    laws = (*coder._bound(layout), coder.prob, coder._negative)
     seen = []
     for filler in (0, 0xFFFF):
         buffer = np.full(len(words) + 8, filler, dtype=np.uint16)
@@ -225,7 +225,7 @@ def test_damage_is_named():
 
 def test_the_kernel_stops_where_words_end_and_symbols_are_too_large():
     layout, coder = planes.grid(1000, 2, ((),)), constant_coder(0, prob=2**14)
-    laws = (*coder._bound(layout), coder.prob, coder.negative)
+    laws = (*coder._bound(layout), coder.prob, coder._negative)
     # A magnitude of 2**30 has no bucket.
     symbols = np.zeros((1, layout.n_symbols), dtype=np.int32)
     symbols[0, 0] = 2**30

@@ -54,24 +54,29 @@ class TrellisTables:
 
     def states(self, symbols):
         """States (n_columns, n), uint8, that symbols (n_columns, n) are coded in."""
-        if symbols.ndim != 2 or len(symbols) != self.n_columns or symbols.dtype != np.int64:
-            raise ValueError(
-                f"symbols of shape {symbols.shape} and dtype {symbols.dtype} must be int64 with "
-                f"{self.n_columns} rows."
-            )
         out = np.empty(symbols.shape, dtype=np.uint8)
         kernels.follow(symbols, self.joint, self.after, out)
         return out
 
+    def checked(self, symbols):
+        """Symbols as int64, or ValueError."""
+        if symbols.ndim != 2 or len(symbols) != self.n_columns or symbols.dtype.kind not in "iub":
+            raise ValueError(
+                f"symbols of shape {symbols.shape} and dtype {symbols.dtype} must be integers "
+                f"with {self.n_columns} rows, one a column."
+            )
+        return np.ascontiguousarray(symbols, dtype=np.int64)
+
     def code_length(self, symbols):
         """Bits spent on each sample of symbols (n_columns, n); returns (n,) float64."""
-        out = np.zeros(symbols.shape[1])
-        states = self.states(symbols)
+        symbols = self.checked(symbols)
+        out, states = np.zeros(symbols.shape[1]), self.states(symbols)
         kernels.code_length(symbols, states, *self.layout, self.tables.bits, out)
         return out
 
     def encode(self, symbols):
         """Bytes of symbols (n_columns, n): eight states, words, then escapes read from the end."""
+        symbols = self.checked(symbols)
         states = self.states(symbols)
         counts, n_escapes = np.zeros((2, self.tables.n_columns), dtype=np.int64)
         trellis_coding.count(symbols, states, *self.layout[:3], counts, n_escapes)
@@ -212,6 +217,7 @@ class TrellisQuantizers:
 
     def dequantize(self, symbols, dtype):
         """Values (n, n_columns) of symbols (n_active, n)."""
+        symbols = self.tables.checked(symbols)
         states = self.tables.states(symbols)
         out = np.zeros((symbols.shape[1], self.n_columns), dtype=dtype)
         kernels.dequantize(symbols, states, *self._points, self.active, out)

@@ -52,18 +52,32 @@ def fill_near(price, bits, sign_bits, points, out):
 
 
 @njit(inline="always")
-def _best(y, t, parity, price, bits, sign_bits, points, near):
-    """Cost and index of the better of the two nearest of a parity."""
+def _best_near(y, t, parity, near):
+    """Cost and index of the better of the two nearest of a parity, which both are near 0."""
     k, other = nearest(y - OFFSET, parity)
-    if abs(y) < EXTENT - 4:
-        one = y - near[t, k + EXTENT, 0]
-        two = y - near[t, other + EXTENT, 0]
-        one = one * one + near[t, k + EXTENT, 1]
-        two = two * two + near[t, other + EXTENT, 1]
-    else:
-        one = _far(y, k, t, price, bits, sign_bits, points)
-        two = _far(y, other, t, price, bits, sign_bits, points)
+    one = y - near[t, k + EXTENT, 0]
+    two = y - near[t, other + EXTENT, 0]
+    one = one * one + near[t, k + EXTENT, 1]
+    two = two * two + near[t, other + EXTENT, 1]
     return (two, other) if two < one else (one, k)
+
+
+@njit(**JIT)
+def _best_far(y, t, parity, price, bits, sign_bits, points):
+    """As `_best_near`, wherever they are."""
+    k, other = nearest(y - OFFSET, parity)
+    one = _far(y, k, t, price, bits, sign_bits, points)
+    two = _far(y, other, t, price, bits, sign_bits, points)
+    return (two, other) if two < one else (one, k)
+
+
+@njit(**JIT)
+def _fill_far(y, t, price, bits, sign_bits, points, best):
+    for q in range(2):
+        for parity in range(2):
+            best[parity, q], _ = _best_far(
+                -y if q else y, t, parity, price, bits, sign_bits, points
+            )
 
 
 @njit(**JIT)
@@ -75,7 +89,8 @@ def decide(values, tables, first, n_paths, before, price, bits, sign_bits, point
     """
     n = values.shape[1]
     ways = np.empty(-(-max(n - first, 0) // n_paths), np.uint8)
-    cost, branch = np.empty(N_STATES), np.empty((2, 2, HALF))
+    cost, best = np.empty(N_STATES), np.empty((2, 2))
+    branch = np.empty((2, 2, HALF))
     flat = branch.reshape(-1)
     one_way = before[:, 0, 1] * N_STATES + before[:, 0, 0]
     other_way = before[:, 1, 1] * N_STATES + before[:, 1, 0]
@@ -86,13 +101,18 @@ def decide(values, tables, first, n_paths, before, price, bits, sign_bits, point
             cost[0] = 0.0
             place = 0
             for i in range(first + path, n, n_paths):
-                for q in range(2):
-                    y = np.float64(row[i])
-                    y = -y if q else y
-                    for parity in range(2):
-                        best, _ = _best(y, table[i], parity, price, bits, sign_bits, points, near)
+                y = np.float64(row[i])
+                if abs(y) < EXTENT - 4:
+                    for q in range(2):
+                        for parity in range(2):
+                            best[parity, q], _ = _best_near(-y if q else y, table[i], parity, near)
+                else:
+                    # Apart, because what is seldom called would take the registers of the rest.
+                    _fill_far(y, table[i], price, bits, sign_bits, points, best)
+                for parity in range(2):
+                    for q in range(2):
                         for s in range(HALF):
-                            branch[parity, q, s] = cost[HALF * q + s] + best
+                            branch[parity, q, s] = cost[HALF * q + s] + best[parity, q]
                 way = 0
                 for s in range(N_STATES):
                     one, two = flat[one_way[s]], flat[other_way[s]]
@@ -106,7 +126,12 @@ def decide(values, tables, first, n_paths, before, price, bits, sign_bits, point
                 s, parity = before[s, (ways[place] >> s) & 1]
                 y = np.float64(row[i])
                 y = y if s < HALF else -y
-                _, out[image, i] = _best(y, table[i], parity, price, bits, sign_bits, points, near)
+                if abs(y) < EXTENT - 4:
+                    _, out[image, i] = _best_near(y, table[i], parity, near)
+                else:
+                    _, out[image, i] = _best_far(
+                        y, table[i], parity, price, bits, sign_bits, points
+                    )
 
 
 @njit(**JIT)
