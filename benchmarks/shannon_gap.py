@@ -17,7 +17,7 @@ from _report import options, report
 from scipy.interpolate import PchipInterpolator
 
 from rdlearn import PCACodec, blahut_arimoto
-from rdlearn.coding.trellis_design import TrellisDesign
+from rdlearn.coding.trellis_design import PRICE, TrellisDesign
 from rdlearn.information import gaussian_rate_bits, shannon_lower_bound_bits
 
 RATES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
@@ -70,7 +70,9 @@ def codes(X, target):
     trellis = PCACodec(target_rate=target, quantizer="trellis").fit(X)
     joint = trellis.joint_quantizers_
     y = (X - trellis.mean_) * trellis.components_.T
-    four, _ = TrellisDesign(y[:: -(-len(y) // (1 << 16))], len(y), n_states=4).joint(joint.slope)
+    few = y[:: -(-len(y) // (1 << 16))]
+    four, _ = TrellisDesign(few, len(y), n_states=4).joint(np.log(2) / (PRICE * joint.step**2))
+    four = four.repriced(joint.slope)
     symbols = np.empty((1, len(y)), dtype=np.int64)
     four.quantize(y, symbols)
     bits = 8 * len(four.tables.encode(symbols)) + four.side_information_bits()

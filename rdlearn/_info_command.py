@@ -60,6 +60,8 @@ def _info_model(path):
         facts["tables"] = f"{tables} of {os.path.getsize(path)} bytes"
     if getattr(codec, "_has_code", hasattr(codec, "compress")):
         facts["fingerprint"] = codec.fingerprint.hex()
+    if hasattr(codec, "joint_quantizers_"):
+        facts["of_joint_streams"] = codec._jointly().fingerprint.hex()
     print_facts(**facts)
 
 

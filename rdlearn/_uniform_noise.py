@@ -150,7 +150,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         Scale of the distortion's noise model, fitted on the training residual.
     resolution_ : ndarray of shape (n_features_in_,), float64
     n_iter_ : int
-        Epochs, or prices tried; of a wavelet along a trellis, rounds of search and new tables.
+        Epochs, or prices tried; of wavelets along a trellis, rounds of search and new tables.
     history_ : DataFrame
         rate_bits, distortion, objective in nats and beta of each epoch, with noise in place of
         rounding and while the weights changed, or of each price tried.
@@ -286,7 +286,6 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self.image_shape_ = checked_image_shape(self.image_shape, X.shape[1]) if images else None
         self._check_architecture()
         if getattr(self, "architecture_", self.architecture) != self.architecture:
-            # Nothing of another transform is left beside this one.
             for name in ("params_", "hidden_sizes_", "activation_", "colour_axes_", "n_centers_"):
                 vars(self).pop(name, None)
         self.architecture_ = self.architecture

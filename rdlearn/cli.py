@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import math
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from rdlearn import (
     __version__,
     load,
 )
+from rdlearn._arguments import count, folds, jobs, positive, seed, steps
 from rdlearn._console import Progress, Warner, one_line, sentence
 from rdlearn._curve_command import run_curve
 from rdlearn._image_command import (
@@ -140,23 +140,23 @@ def _parser():
     curve.add_argument(
         "--beta",
         nargs="+",
-        type=_positive,
+        type=positive,
         metavar="PRICE",
         help="nats per unit of distortion; default: chosen from the spread of the data",
     )
     curve.add_argument(
         "--n-components",
         nargs="+",
-        type=_count,
+        type=count,
         metavar="N",
         help="most components kept, a curve for each; default: all, and 16 of nets",
     )
-    curve.add_argument("--cv", type=_folds, default=3, metavar="K", help="folds (default: 3)")
+    curve.add_argument("--cv", type=folds, default=3, metavar="K", help="folds (default: 3)")
     curve.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="folds fitted at the same time (default: 1)"
+        "--jobs", type=jobs, metavar="N", help="folds fitted at the same time (default: 1)"
     )
-    curve.add_argument("--rows", type=_count, metavar="N", help="rows drawn from a named source")
-    curve.add_argument("--seed", type=_seed, default=0, help="of folds and sources (default: 0)")
+    curve.add_argument("--rows", type=count, metavar="N", help="rows drawn from a named source")
+    curve.add_argument("--seed", type=seed, default=0, help="of folds and sources (default: 0)")
     _add_loss(curve, default=None)
 
     fit = command(
@@ -176,18 +176,21 @@ def _parser():
         choices=WITH_BYTES,
         help="tables: pca (default) or uniform (nets); images: wavelet (default) or conv (nets)",
     )
-    fit.add_argument("--beta", type=_positive, metavar="PRICE", help="nats per unit of distortion")
+    fit.add_argument("--beta", type=positive, metavar="PRICE", help="nats per unit of distortion")
     target = fit.add_mutually_exclusive_group()
-    target.add_argument("--target-rate", type=_positive, metavar="BITS", help="bits per sample")
+    target.add_argument("--target-rate", type=positive, metavar="BITS", help="bits per sample")
     target.add_argument(
-        "--target-distortion", type=_positive, metavar="D", help="distortion per sample"
+        "--target-distortion", type=positive, metavar="D", help="distortion per sample"
     )
     fit.add_argument(
-        "--n-components", type=_count, metavar="N", help="most components kept, of nets the code"
+        "--n-components", type=count, metavar="N", help="most components kept, of nets the code"
     )
-    fit.add_argument("--n-bits", type=_count, metavar="B", help="of pca: fixed bits a component")
-    fit.add_argument("--max-iter", type=_count, metavar="N", help="of nets: epochs (default: 200)")
-    fit.add_argument("--seed", type=_seed, default=0, help="default: 0")
+    fit.add_argument(
+        "--trellis", action="store_true", help="fewer bytes at the same loss, slower to encode"
+    )
+    fit.add_argument("--n-bits", type=count, metavar="B", help="of pca: fixed bits a component")
+    fit.add_argument("--max-iter", type=count, metavar="N", help="of nets: epochs (default: 200)")
+    fit.add_argument("--seed", type=seed, default=0, help="default: 0")
     _add_loss(fit, default="squared_error")
 
     compress = command(
@@ -214,7 +217,10 @@ def _parser():
         sub.add_argument("data", metavar="IN", help=source)
         sub.add_argument("out", metavar="OUT", help=target)
     compress.add_argument(
-        "--search-steps", type=_steps, default=0, metavar="N", help="of conv: search for the code"
+        "--search-steps", type=steps, default=0, metavar="N", help="of conv: search for the code"
+    )
+    compress.add_argument(
+        "--joint", action="store_true", help="of pca --trellis: code rows together, losing less"
     )
 
     info = command("info", run_info, "Say what a model or compressed file is.", "info m.rdl")
@@ -234,29 +240,6 @@ def _add_loss(parser, default):
         action="store_true",
         help="measure distortion in units of each feature's standard deviation",
     )
-
-
-def _number(kind, least, what):
-    def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not least(value):
-            # Options of several values swallow a DATA that follows them.
-            hint = "; DATA goes before options" if value is None else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}{hint}")
-        return value
-
-    return convert
-
-
-_positive = _number(float, lambda value: 0 < value < math.inf, "a positive number")
-_count = _number(int, lambda value: value >= 1, "a positive whole number")
-_folds = _number(int, lambda value: value >= 2, "a whole number from 2")
-_steps = _number(int, lambda value: value >= 0, "a whole number of 0 or more")
-_jobs = _number(int, lambda value: value >= 1 or value == -1, "a positive whole number or -1")
-_seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
 
 
 def _make_codec(name, **params):
@@ -309,6 +292,7 @@ def _fit(args, progress):
         target_distortion=args.target_distortion,
         n_components=args.n_components,
         n_bits=args.n_bits,
+        quantizer="trellis" if args.trellis else None,
         max_iter=args.max_iter,
         distortion=args.distortion,
         standardize=args.standardize or None,
@@ -348,6 +332,8 @@ def _compress(args, progress):
     codec = _load_with_bytes(args.model)
     out = check_output(args.out, inputs=[args.data, args.model])
     if is_image(args.data):
+        if args.joint:
+            raise ValueError(f"--joint codes rows of a table, and {args.data} is an image.")
         compress_image(codec, args, out)
         return
     if os.path.isdir(args.data):
@@ -356,7 +342,7 @@ def _compress(args, progress):
     X = match_columns(codec, read_table(args.data, progress.note), args.data)
     progress.show(f"compressing {len(X)} rows")
     start = time.perf_counter()
-    codec.compress_to(X, out)
+    codec.compress_to(X, out, joint=args.joint)
     seconds = time.perf_counter() - start
     progress.clear()
     before, after = os.path.getsize(args.data.partition(".npz:")[0]), os.path.getsize(out)

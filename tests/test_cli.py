@@ -369,3 +369,31 @@ def test_info_of_models_without_quantizers(capsys, tmp_path):
     RestrictedBoltzmannMachine(3, **rules).fit(X).save(path)
     _, out, _ = run(capsys, "info", path)
     assert "model, RestrictedBoltzmannMachine" in out and "components" in out
+
+
+def test_trellises_and_joint_streams(model, frame, capsys):
+    target = ["--target-rate", 12, "--trellis"]
+    assert run(capsys, "fit", "t.csv", "--model", "t.rdl", *target)[0] == 0
+    codec = load("t.rdl")
+    assert codec.quantizer == "trellis"
+    for name, joint in (("a", []), ("b", ["--joint"])):
+        assert run(capsys, "compress", "--model", "t.rdl", "t.csv", f"{name}.rd", *joint)[0] == 0
+        status, _, _ = run(capsys, "decompress", "--model", "t.rdl", f"{name}.rd", f"{name}.npy")
+        blob = codec.compress(frame, joint=bool(joint))
+        assert status == 0 and (model / f"{name}.rd").read_bytes() == blob
+        back = codec.decompress(blob, as_frame=True)
+        np.testing.assert_array_equal(np.load(f"{name}.npy"), back.to_numpy(dtype=float))
+        # Both streams can be told to be of the model.
+        stream = run(capsys, "info", f"{name}.rd")[1]
+        mark = next(line.split()[1] for line in stream.splitlines() if "fingerprint" in line)
+        assert mark in run(capsys, "info", "t.rdl")[1]
+    assert "only PCACodec(quantizer='trellis')" in refused(
+        capsys, "compress", "--model", "m.rdl", "t.csv", "c.rd", "--joint"
+    )
+    assert not (model / "c.rd").exists()
+    assert "is an image" in refused(
+        capsys, "compress", "--model", "t.rdl", "x.png", "c.rd", "--joint"
+    )
+    assert "n_bits=2 is a code of fixed length" in refused(
+        capsys, "fit", "t.csv", "--model", "n.rdl", "--n-bits", 2, "--trellis"
+    )

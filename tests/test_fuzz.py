@@ -1,4 +1,4 @@
-"""10,000 damaged and hostile streams and model files: an error that says so, or a declared shape.
+"""12,500 damaged and hostile streams and model files: an error that says so, or a declared shape.
 
 Half of them have every checksum recomputed, so that the decoder and the loader behind the
 checksums are reached. A seeded mutator, hence the same mutants on every run.
@@ -23,7 +23,7 @@ from rdlearn import PCACodec, _persistence, load
 from rdlearn.coding.integers import pack_integers, unpack_integers
 from rdlearn.exceptions import CorruptStreamError
 
-N_STREAMS, N_MODELS = 1500, 1000  # of each of four codecs
+N_STREAMS, N_MODELS = 1500, 1000  # of each of five codecs
 HEADER = 54
 ROWS = 150
 # What zlib and the interpreter take by themselves, whatever the input.
@@ -50,6 +50,9 @@ def _fit(name):
             assert codec.quantizers_.tables.shift.max() > 14
         elif name == "fixed":
             codec = PCACodec(n_bits=2).fit(X)
+        elif name == "trellis":
+            codec, X = PCACodec(beta=20.0, quantizer="trellis").fit(X), X.copy()
+            X[::9] *= 1e4
         else:
             codec = PCACodec(beta=1e-6).fit(X)
             assert codec.quantizers_.active.size == 0
@@ -59,7 +62,7 @@ def _fit(name):
     return codec, X
 
 
-CODECS = ["escapes", "wide", "fixed", "dropped"]
+CODECS = ["escapes", "wide", "fixed", "trellis", "dropped"]
 
 
 @pytest.fixture(scope="module", params=CODECS)
@@ -319,7 +322,7 @@ def hostile_model(rng, blob):
     if rng.integers(0, 4) == 0:
         return with_checksum(blob[:20] + mutate(rng, blob[20:]))
     state = _persistence.unpack(blob)
-    if rng.integers(0, 4) == 0 and "quantizers_" in state["fitted"]:
+    if rng.integers(0, 4) == 0 and "__quantizers__" in state["fitted"].get("quantizers_", {}):
         changed_tables(rng, state["fitted"]["quantizers_"]["__quantizers__"])
         return _persistence.pack(state)
     for _ in range(rng.integers(1, 3)):

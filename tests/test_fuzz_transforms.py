@@ -29,7 +29,11 @@ CODECS = {
     "none": UniformNoiseCodec(2, beta=30.0, **NET),
     "causal": UniformNoiseCodec(3, beta=30.0, context="causal", **NET),
     "centers": UniformNoiseCodec(2, beta=3.0, quantizer="centers", n_centers=4, **NET),
+    "trellis": UniformNoiseCodec(2, beta=30.0, quantizer="trellis", **NET),
     "wavelet": UniformNoiseCodec(architecture="wavelet", beta=0.3, **IMAGES),
+    "wavelet, trellis": UniformNoiseCodec(
+        architecture="wavelet", beta=0.3, quantizer="trellis", **IMAGES
+    ),
     "conv": UniformNoiseCodec(2, architecture="conv", beta=0.3, **IMAGES, **NET),
 }
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 
 from rdlearn import PCACodec, UniformNoiseCodec
 from rdlearn.coding import container
@@ -25,6 +26,8 @@ def cases():
     # A row per sign of overshoot, by a little and by a lot: symbols outside every table.
     rows[::9] *= [[4.0], [-4.0], [1e4], [-1e4], [1e9]]
     yield "escapes_float32", PCACodec(beta=3), train.astype("f4"), rows.astype("f4"), None
+    trellis = PCACodec(target_rate=9, quantizer="trellis")
+    yield "trellis", trellis, train, rows, 20
     wide = rng.standard_t(3, size=(3000, 2)) * [1.0, 0.2]
     yield "wide_table", PCACodec(beta=3e7), wide, wide[:40] * 3, None
     binary = (rng.random((300, 9)) < 0.3).astype(np.float64)
@@ -44,6 +47,9 @@ def transform_cases():
     centers = UniformNoiseCodec(3, beta=2, quantizer="centers", n_centers=5, max_iter=15)
     centers.set_params(hidden_layer_sizes=(6,), random_state=0)
     yield "dense_centers", centers, train, rows, 20, {}
+    trellis = UniformNoiseCodec(3, beta=20, quantizer="trellis", max_iter=15)
+    trellis.set_params(hidden_layer_sizes=(6,), random_state=0)
+    yield "dense_trellis", trellis, train, rows, 20, {}
     i, j = np.ogrid[:31, :20]
     waves = [np.sin(i / a + c) * np.cos(j / b) for a, b, c in ((3, 5, 0), (7, 2, 1), (4, 4, 2))]
     image = np.clip(128 + 60 * np.dstack(waves) + rng.normal(0, 8, (31, 20, 3)), 0, 255)
@@ -53,7 +59,10 @@ def transform_cases():
         architecture="wavelet", beta=0.1, image_shape=(6, 8, 3), context="causal"
     )
     images = {"colour": image, "grey": image[:9, :5, 0], "pixel": image[:1, :1]}
-    yield "wavelet", wavelet, tiles.reshape(300, -1).astype(np.float32), None, None, images
+    tiles = tiles.reshape(300, -1).astype(np.float32)
+    yield "wavelet", wavelet, tiles, None, None, images
+    along = clone(wavelet).set_params(quantizer="trellis")
+    yield "wavelet_trellis", along, tiles, None, None, images
 
 
 def symbols_of(codec, path):
@@ -72,9 +81,13 @@ def main(names):
         codec.fit(train).save(HERE / f"{name}.model")
         stream = HERE / f"{name}.stream"
         codec.compress_to(rows, stream, chunk_rows=chunk_rows)
-        symbols = symbols_of(codec, stream)
-        decoded = codec.decompress(stream.read_bytes())
-        np.savez_compressed(HERE / f"{name}.npz", symbols=symbols, decoded=decoded)
+        arrays = {"symbols": symbols_of(codec, stream)}
+        arrays["decoded"] = codec.decompress(stream.read_bytes())
+        if hasattr(codec, "joint_quantizers_"):
+            joint = codec.compress(rows, joint=True)
+            (HERE / f"{name}_joint.stream").write_bytes(joint)
+            arrays["joint"] = codec.decompress(joint)
+        np.savez_compressed(HERE / f"{name}.npz", **arrays)
     for name, codec, train, rows, chunk_rows, images in transform_cases():
         if names and name not in names:
             continue
