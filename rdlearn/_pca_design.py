@@ -4,10 +4,19 @@ import contextlib
 import functools
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn._moments import spaced_rows
-from rdlearn._training import REACH, best_slope, local_price, meet_target, slope_bounds, warn
+from rdlearn._training import (
+    REACH,
+    best_slope,
+    local_price,
+    meet_target,
+    search_beta,
+    slope_bounds,
+    warn,
+)
 from rdlearn.coding.container import MAX_CHUNK
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
 from rdlearn.coding.trellis_design import TrellisDesign
@@ -22,6 +31,8 @@ BLOCK_ROWS, BLOCK_VALUES = 1024, 1 << 17
 SEARCH_VALUES = 1 << 21
 # Order statistics of each component that searches look at.
 SEARCH_ROWS = 1 << 16
+# Rows that a trellis is sketched on in searches, the slopes it looks at, and how far they reach.
+SKETCH_ROWS, KNOTS, CLOSE = 1 << 12, 5, 1.6
 # How far the variances of some rows may be from those of all, relative and in shares of the first.
 SPREAD, LEAST_SHARE = 0.1, 1e-6
 
@@ -58,29 +69,33 @@ class DesignMixin:
             self._remember(self.beta_, *self._measure(X))
             return True
         few = X[:: -(-X.size // SEARCH_VALUES)]
-        thin = sample.thinned(SEARCH_ROWS)
         # Squared error is the one distortion whose price is the slope of the cells.
         direct = self.distortion_.name == "squared_error"
-        if direct:
-
-            def measure(slope):
-                nats, error = ScalarQuantizers.measure(thin, slope)
-                return nats_to_bits(nats), error + lost
-
-        else:
-
-            def measure(slope):
-                self.quantizers_, _ = ScalarQuantizers.design(thin, slope)
-                return self._measure(few)
-
+        thin = sample.thinned(SEARCH_ROWS)
         designs = functools.partial(ScalarQuantizers.design, sample)
-        if self.quantizer == "trellis":
-            trellis = TrellisDesign(scores, len(X))
-            designs = trellis.rows
+
+        def reached(slope):
+            nats, error = ScalarQuantizers.measure(thin, slope)
+            return nats_to_bits(nats), error
+
+        sketches = functools.partial(ScalarQuantizers.design, thin)
+        measure = self._measure_on(few, sketches, reached if direct else None, lost)
         measured, suits = None, True
         bounds = slope_bounds(float(self.explained_variance_.max()))
-        if self.target_rate is not None or self.target_distortion is not None:
-            found = self._meet_target(designs, X, len(rows), measure, bounds)
+        start = float(self.beta)
+        targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
+        asked = any(targets.values())
+        if self.quantizer == "trellis":
+            trellis = TrellisDesign(scores, len(X))
+            sketch = TrellisDesign(scores[:: -(-len(scores) // SKETCH_ROWS)], len(X))
+            designs = trellis.rows
+            if asked:
+                # Scalars are quick, and near enough.
+                start, _ = search_beta(measure, start, bounds, **targets)
+            reached = sketch.measure_rows if direct else None
+            measure = self._measure_on(few, sketch.rows, reached, lost)
+        if asked:
+            found = self._meet_target(designs, X, len(rows), measure, start, bounds)
             slope, measured, suits, tried = found
             for step in tried:
                 self._remember(*step)
@@ -96,15 +111,33 @@ class DesignMixin:
         self._remember(self.beta_, *measured)
         if self.quantizer == "trellis":
             fitted = self.quantizers_
-            if self._asked_for_rate:
-                self._meet_target(trellis.joint, X, len(rows), measure, bounds)
+            if asked:
+                reached = sketch.measure_joint if direct else None
+                measure = self._measure_on(few, sketch.joint, reached, lost)
+                self._meet_target(trellis.joint, X, len(rows), measure, start, bounds)
             else:
                 self.quantizers_, _ = trellis.joint(slope)
             self.quantizers_, self.joint_quantizers_ = fitted, self.quantizers_
             self.n_iter_ = trellis.n_iter
         return suits
 
-    def _meet_target(self, designs, X, n_rows, measure, bounds):
+    def _measure_on(self, few, sketches, reached, lost):
+        """A function from slopes to about the (bits, distortion) that a design there has.
+
+        Of squared error it is what is `reached` before the `lost` variance; of other distortions
+        that of the rows `few` under `sketches` of the design.
+        """
+
+        def measure(slope):
+            if reached is not None:
+                bits, error = reached(slope)
+                return bits, error + lost
+            self.quantizers_, _ = sketches(slope)
+            return self._measure(few)
+
+        return measure
+
+    def _meet_target(self, designs, X, n_rows, measure, start, bounds):
         """Set the quantizers that meet the target on X.
 
         Returns the slope of their design, (bits, distortion) of X, whether the target is met, and
@@ -123,9 +156,12 @@ class DesignMixin:
             return measured
 
         targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
-        slope, price, reached, tried = meet_target(
-            measure, finish, float(self.beta), bounds, **targets
-        )
+        if self.quantizer == "trellis":
+            near, between = _between(measure, start)
+            with contextlib.suppress(ValueError):
+                search_beta(between, start, near, **targets)
+                bounds, measure = near, between
+        slope, price, reached, tried = meet_target(measure, finish, start, bounds, **targets)
         measured = finish(slope, price)
         name, target = next(item for item in targets.items() if item[1] is not None)
         if reached < REACH * target and n_rows == len(X):
@@ -155,3 +191,10 @@ class DesignMixin:
         step = (rate_bits, distortion, objective, beta)
         for column, value in zip(self._history.values(), step, strict=True):
             column.append(value)
+
+
+def _between(measure, start):
+    """Slopes about a start, and what is measured there by interpolation of a few of them."""
+    slopes = start * CLOSE ** np.linspace(-1, 1, KNOTS)
+    curve = PchipInterpolator(np.log(slopes), [measure(slope) for slope in slopes])
+    return (slopes[0], slopes[-1]), lambda slope: tuple(curve(np.log(slope)).tolist())

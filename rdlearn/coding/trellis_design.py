@@ -10,7 +10,7 @@ from rdlearn.coding.tables import MAX_SHIFT, IntegerTables, quantize_probabiliti
 from rdlearn.coding.trellis import POINTS_PER_STEP, TrellisQuantizers, TrellisTables
 from rdlearn.kernels.trellis import HALF, OFFSET
 
-__all__ = ["TrellisDesign"]
+__all__ = ["PRICE", "TrellisDesign"]
 
 # What a bit costs in squared steps: a little more than at high rate, where that is least.
 PRICE = 0.1
@@ -19,8 +19,8 @@ MOST, FEW = 1 << 16, 1 << 14
 LONG, SHORT, PATIENCE = 40, 6, 2
 # In nats a column.
 TOLERANCE = 1e-4
-# Slopes of a ratio that one design leads to another in.
-NEAR = 1.5
+# Ratio of slopes up to which one design leads to another; beyond, what is dropped may differ.
+NEAR = 1.1
 # Indices that have points of their own, and those that a table is learned for; others escape.
 REACH, MAX_RANGE = 32, 4096
 # Entries from which coarser tables are tried, and most that are.
@@ -32,7 +32,7 @@ ENTRY_BITS, PRIOR = 10.0, 8.0
 class TrellisDesign:
     """Trellis-coded quantizers that minimise rate + slope * squared error of a sample.
 
-    Each slope starts from what a near one led to.
+    A slope starts from what one very near to it led to.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ class TrellisDesign:
         self.y, self.n_states, self.n_iter = y[:: -(-len(y) // MOST)], n_states, 0
         self.n_rows = len(y) if n_rows is None else n_rows
         self._near = {}
+        self._square = np.einsum("ij,ij->j", self.y, self.y) / len(self.y)
+        self._largest = np.abs(self.y).max(axis=0) ** 2
 
     def joint(self, slope):
         """(TrellisQuantizers, n_iter) in joint order, for a slope in nats a unit of error."""
@@ -58,15 +60,28 @@ class TrellisDesign:
         if near is None:
             return self._kept("joint", self._fresh(slope))
         learner = self._learner(near.active, slope, True)
-        return self._kept("joint", self._settled(learner, learner.moved(near), SHORT))
+        return self._kept("joint", self._settled(learner, learner.moved(near), LONG))
 
     def rows(self, slope):
         """(TrellisQuantizers, n_iter) in the order of rows for a slope."""
-        near, most = self._near_by("rows", slope), SHORT
-        if near is None:
-            (near, _), most = self.joint(slope), LONG
+        near = self._near_by("rows", slope) or self.joint(slope)[0]
         learner = self._learner(near.active, slope, False)
-        return self._kept("rows", self._settled(learner, learner.moved(near), most))
+        return self._kept("rows", self._settled(learner, learner.moved(near), LONG))
+
+    def measure_joint(self, slope):
+        """(bits, squared error) of a row of the sample under `joint` of a slope."""
+        return self._measured(self.joint(slope)[0])
+
+    def measure_rows(self, slope):
+        """(bits, squared error) of a row of the sample under `rows` of a slope."""
+        return self._measured(self.rows(slope)[0])
+
+    def _measured(self, q):
+        y = np.ascontiguousarray(self.y[:, q.active])
+        symbols = np.empty(y.shape[::-1], dtype=np.int64)
+        q.quantize(y, symbols)
+        error = np.sum((self.y - q.dequantize(symbols, np.float64)) ** 2) / len(self.y)
+        return float(q.tables.code_length(symbols).mean()), float(error)
 
     def _near_by(self, order, slope):
         near = self._near.get(order)
@@ -85,16 +100,20 @@ class TrellisDesign:
         y = np.ascontiguousarray(self.y[::every, active])
         return _Learner(y, self.y.shape[1], active, slope, self.n_states, joint)
 
-    def _fresh(self, slope):
-        square = np.einsum("ij,ij->j", self.y, self.y) / len(self.y)
+    def _worthy(self, slope):
+        """Columns that may be worth a bit."""
         # No path is worth its bits below half of what R(D) asks, but for what is rare and large.
-        largest = np.abs(self.y).max(axis=0) ** 2
-        active = np.flatnonzero((square * slope > 0.25) | (largest * slope > 2))
-        few = self._learner(active, slope, True, -(-len(self.y) // FEW))
-        start = self._settled(few, few.rounded(), SHORT)
+        return np.flatnonzero((self._square * slope > 0.25) | (self._largest * slope > 2))
+
+    def _fresh(self, slope):
+        active = self._worthy(slope)
         learner = self._learner(active, slope, True)
+        start = learner.rounded()
+        if len(self.y) > FEW:
+            few = self._learner(active, slope, True, -(-len(self.y) // FEW))
+            start = self._settled(few, start, SHORT)
         quantizers = self._settled(learner, start, LONG)
-        worth = learner.costs(quantizers, self.n_rows) < slope * square[active]
+        worth = learner.costs(quantizers, self.n_rows) < slope * self._square[active]
         return _selected(quantizers, np.flatnonzero(worth))
 
 
