@@ -31,8 +31,9 @@ BLOCK_ROWS, BLOCK_VALUES = 1024, 1 << 17
 SEARCH_VALUES = 1 << 21
 # Order statistics of each component that searches look at.
 SEARCH_ROWS = 1 << 16
-# Rows that a trellis is sketched on in searches, the slopes it looks at, and how far they reach.
-SKETCH_ROWS, KNOTS, CLOSE = 1 << 12, 5, 1.6
+# Rows that a trellis is sketched on in searches, the slopes it looks at, and how far they reach;
+# designs that are finished where that does not do.
+SKETCH_ROWS, KNOTS, CLOSE, MAX_BISECTIONS = 1 << 12, 5, 1.6, 10
 # How far the variances of some rows may be from those of all, relative and in shares of the first.
 SPREAD, LEAST_SHARE = 0.1, 1e-6
 
@@ -95,8 +96,17 @@ class DesignMixin:
             reached = sketch.measure_rows if direct else None
             measure = self._measure_on(few, sketch.rows, reached, lost)
         if asked:
-            found = self._meet_target(designs, X, len(rows), measure, start, bounds)
-            slope, measured, suits, tried = found
+            found = self._meet_target(designs, X, measure, start, bounds)
+            slope, measured, reached, tried = found
+            name, target = next(item for item in targets.items() if item[1] is not None)
+            suits = REACH * target <= reached <= target
+            if reached < REACH * target and len(rows) == len(X):
+                warn(
+                    f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
+                    "nothing closer below it, since their rate moves in steps; fit on more "
+                    "samples or choose another target.",
+                    ConvergenceWarning,
+                )
             for step in tried:
                 self._remember(*step)
             fitted = self.quantizers_
@@ -114,7 +124,7 @@ class DesignMixin:
             if asked:
                 reached = sketch.measure_joint if direct else None
                 measure = self._measure_on(few, sketch.joint, reached, lost)
-                self._meet_target(trellis.joint, X, len(rows), measure, start, bounds)
+                self._meet_target(trellis.joint, X, measure, start, bounds)
             else:
                 self.quantizers_, _ = trellis.joint(slope)
             self.quantizers_, self.joint_quantizers_ = fitted, self.quantizers_
@@ -137,11 +147,11 @@ class DesignMixin:
 
         return measure
 
-    def _meet_target(self, designs, X, n_rows, measure, start, bounds):
+    def _meet_target(self, designs, X, measure, start, bounds):
         """Set the quantizers that meet the target on X.
 
-        Returns the slope of their design, (bits, distortion) of X, whether the target is met, and
-        the (slope, bits, distortion) of the search.
+        Returns the slope of their design, (bits, distortion) of X, which of them the target is
+        of, and the (slope, bits, distortion) of the search.
         """
         design = functools.lru_cache(1)(designs)
 
@@ -162,16 +172,11 @@ class DesignMixin:
                 search_beta(between, start, near, **targets)
                 bounds, measure = near, between
         slope, price, reached, tried = meet_target(measure, finish, start, bounds, **targets)
-        measured = finish(slope, price)
         name, target = next(item for item in targets.items() if item[1] is not None)
-        if reached < REACH * target and n_rows == len(X):
-            warn(
-                f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
-                "nothing closer below it, since their rate moves in steps; fit on more samples "
-                "or choose another target.",
-                ConvergenceWarning,
-            )
-        return slope, measured, REACH * target <= reached <= target, tried
+        if self.quantizer == "trellis" and not REACH * target <= reached <= target:
+            slope, price, reached = _bisected(finish, near, name, target, (reached, slope, price))
+        measured = finish(slope, price)
+        return slope, measured, reached, tried
 
     def _measure(self, X):
         """(bits, distortion) a row of the codec as it stands."""
@@ -198,3 +203,30 @@ def _between(measure, start):
     slopes = start * CLOSE ** np.linspace(-1, 1, KNOTS)
     curve = PchipInterpolator(np.log(slopes), [measure(slope) for slope in slopes])
     return (slopes[0], slopes[-1]), lambda slope: tuple(curve(np.log(slope)).tolist())
+
+
+def _bisected(finish, bounds, name, target, best):
+    """(slope, price, reached) of finished designs, where sketches do not tell enough.
+
+    ``best`` is (reached, slope, price) of what there is already.
+    """
+    by_rate, (low, high) = name == "target_rate", bounds
+    found = [best]
+    for _ in range(MAX_BISECTIONS):
+        slope = float(np.sqrt(low * high))
+        reached = finish(slope, slope)[0 if by_rate else 1]
+        found.append((reached, slope, slope))
+        if REACH * target <= reached <= target:
+            break
+        low, high = (low, slope) if (reached > target) == by_rate else (slope, high)
+    else:
+        # Designs jump over the target: the finer side of the jump, encoded more coarsely.
+        with contextlib.suppress(ValueError):
+            price, tried = search_beta(
+                functools.partial(finish, high), high, (high / 4, high), **{name: target}
+            )
+            found += [
+                (step[1 if by_rate else 2], high, price) for step in tried if step[0] == price
+            ]
+    reached, slope, price = max(entry for entry in found if entry[0] <= target)
+    return slope, price, reached

@@ -372,7 +372,7 @@ def test_info_of_models_without_quantizers(capsys, tmp_path):
 
 
 def test_trellises_and_joint_streams(model, frame, capsys):
-    target = ["--target-rate", 12, "--trellis"]
+    target = ["--target-rate", 20, "--trellis"]
     assert run(capsys, "fit", "t.csv", "--model", "t.rdl", *target)[0] == 0
     codec = load("t.rdl")
     assert codec.quantizer == "trellis"

@@ -19,7 +19,7 @@ MOST, FEW = 1 << 16, 1 << 14
 LONG, SHORT, PATIENCE = 40, 6, 2
 # In nats a column.
 TOLERANCE = 1e-4
-# Ratio of slopes up to which one design leads to another; beyond, what is dropped may differ.
+# Ratio of slopes up to which one design leads to another.
 NEAR = 1.1
 # Indices that have points of their own, and those that a table is learned for; others escape.
 REACH, MAX_RANGE = 32, 4096
@@ -85,7 +85,11 @@ class TrellisDesign:
 
     def _near_by(self, order, slope):
         near = self._near.get(order)
-        return near if near and 1 / NEAR < slope / near.slope < NEAR else None
+        if near is None or not 1 / NEAR < slope / near.slope < NEAR:
+            return None
+        # What was dropped then would stay dropped, which only suits a coarser one.
+        whole = near.active.size == self._worthy(slope).size
+        return near if whole or slope <= near.slope else None
 
     def _kept(self, order, quantizers):
         self._near[order] = quantizers
