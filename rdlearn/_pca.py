@@ -51,9 +51,10 @@ class PCACodec(DesignMixin, DiscreteCodec):
         What `beta` prices and `mean_distortion` reports, summed over features. Cells are decided
         by squared error in any case; for another distortion the step is searched.
     quantizer : {"scalar", "trellis"}, default="scalar"
-        "trellis": two interleaved quantizers, chosen by the parities of the components before, and
-        a search for the best path through them: up to 0.15 bit less for each active component,
-        the fuller the more of them there are. `compress` has an option for more.
+        "trellis": two interleaved quantizers, of which the parities of earlier components choose
+        one, and a search for the best path through them. Each row is a path, so that it can be
+        coded by itself; paths of one component gain nothing and long ones the most. With
+        ``compress(X, joint=True)`` paths lead through rows instead (``benchmarks/shannon_gap.py``).
     n_bits : int, default=None
         Fixed-rate code of `n_bits` bits, 1 to 12, for every component (Lloyd-Max quantizers) in
         place of the entropy-coded one; ``n_bits=1`` sends one sign per component. `beta` is not

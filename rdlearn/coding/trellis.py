@@ -119,7 +119,7 @@ class TrellisTables:
     @classmethod
     def from_state(cls, state):
         n_tables = 2 * stored(state, "n_columns", int)
-        if not 0 <= n_tables < MAX_SIZE:
+        if not 0 <= n_tables < MAX_COLUMNS:
             raise CorruptStreamError("The trellis has an impossible number of columns.")
         layout, frequencies = (
             stored_integers(state, name).astype(np.uint8) for name in ("layout", "frequencies")
