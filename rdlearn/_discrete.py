@@ -112,8 +112,8 @@ class DiscreteCodec(BaseCodec):
     def _jointly(self):
         """The codec of ``joint=True``: this one but for its symbols and their tables."""
         raise ValueError(
-            "joint=True codes the rows of a chunk along one trellis, which only "
-            "PCACodec(quantizer='trellis') has; leave it out."
+            "joint=True codes the rows of a chunk along a trellis, which only a fitted "
+            "PCACodec(quantizer='trellis') has; fit one, or leave it out."
         )
 
     def compress(self, X, *, chunk_rows=None, joint=False):
@@ -128,14 +128,15 @@ class DiscreteCodec(BaseCodec):
             None takes the most a chunk can hold.
         joint : bool, default=False
             Of ``PCACodec(quantizer="trellis")``: code the rows of a chunk together, along each
-            component, which `transform` cannot do. At about the same bits less is lost, most where
-            components are few; `rate`, `mean_distortion` and targets are those of single rows.
+            component, which `transform` cannot do. In as many bits less is lost, most where
+            components are few and chunks have a thousand rows or more; below a hundred, or where
+            columns are sparse and discrete, more may be. Targets are met by these streams too, as
+            far as their own tables allow; `rate` and `mean_distortion` are those of single rows.
 
         Returns
         -------
         bytes
-            `decompress` gives ``inverse_transform(transform(X))``, bit for bit; with `joint`,
-            something closer to X.
+            `decompress` gives ``inverse_transform(transform(X))``, bit for bit, but with `joint`.
 
         Raises
         ------
@@ -166,6 +167,8 @@ class DiscreteCodec(BaseCodec):
             As for `compress`; a chunk read late may be the one that is refused.
         """
         check_is_fitted(self)
+        if not isinstance(joint, bool | np.bool_):
+            raise ValueError(f"joint={joint!r} must be True or False.")
         codec = self._jointly() if joint else self
         if not hasattr(X, "shape"):
             X = np.asarray(X)

@@ -1,4 +1,4 @@
-"""PCACodec: Karhunen-Loeve transform, entropy-constrained scalar quantizers, real bytes."""
+"""PCACodec: Karhunen-Loeve transform, entropy-constrained quantizers, real bytes."""
 
 import copy
 from numbers import Integral
@@ -22,7 +22,7 @@ LEAST_DEVIATION = 1e-75
 
 
 class PCACodec(DesignMixin, DiscreteCodec):
-    """Transform code on principal components, with entropy-coded scalar quantizers.
+    """Transform code on principal components, with entropy-coded quantizers.
 
     The data are centred, rotated to their principal components (the Karhunen-Loeve transform)
     and each component is quantized so that ``rate + beta * distortion`` is least on the training
@@ -32,8 +32,8 @@ class PCACodec(DesignMixin, DiscreteCodec):
     whatever later data hold in directions that did not vary in training.
 
     At high rate this is reverse water-filling with one step for all components,
-    ``step = sqrt(6 / beta)``; on Gaussian data the rate lies at most 0.26 bit per active
-    component above R(D) (``benchmarks/gaussian_gap.py``).
+    ``step = sqrt(6 / beta)``; on Gaussian data the rate of scalar quantizers lies at most 0.26 bit
+    per active component above R(D) (``benchmarks/gaussian_gap.py``).
 
     Of a table of more than 65536 rows, quantizers are designed on that many, spread over it; a
     target is met on all rows, and where the sample cannot do it, or its variances are not those

@@ -174,7 +174,7 @@ class DesignMixin:
         slope, price, reached, tried = meet_target(measure, finish, start, bounds, **targets)
         name, target = next(item for item in targets.items() if item[1] is not None)
         if self.quantizer == "trellis" and not REACH * target <= reached <= target:
-            slope, price, reached = _bisected(finish, near, name, target, (reached, slope, price))
+            slope, price, reached = _bisected(finish, near, name, target, (slope, price))
         measured = finish(slope, price)
         return slope, measured, reached, tried
 
@@ -208,25 +208,29 @@ def _between(measure, start):
 def _bisected(finish, bounds, name, target, best):
     """(slope, price, reached) of finished designs, where sketches do not tell enough.
 
-    ``best`` is (reached, slope, price) of what there is already.
+    ``best`` is (slope, price) of what there is already.
     """
-    by_rate, (low, high) = name == "target_rate", bounds
-    found = [best]
+    which, (low, high) = int(name == "target_distortion"), bounds
+    tried = [best]
+
+    def met(slope, price):
+        return REACH * target <= finish(slope, price)[which] <= target
+
     for _ in range(MAX_BISECTIONS):
         slope = float(np.sqrt(low * high))
-        reached = finish(slope, slope)[0 if by_rate else 1]
-        found.append((reached, slope, slope))
-        if REACH * target <= reached <= target:
+        tried.append((slope, slope))
+        if met(slope, slope):
             break
-        low, high = (low, slope) if (reached > target) == by_rate else (slope, high)
+        over = finish(slope, slope)[which] > target
+        low, high = (slope, high) if over == bool(which) else (low, slope)
     else:
         # Designs jump over the target: the finer side of the jump, encoded more coarsely.
         with contextlib.suppress(ValueError):
-            price, tried = search_beta(
+            price, _ = search_beta(
                 functools.partial(finish, high), high, (high / 4, high), **{name: target}
             )
-            found += [
-                (step[1 if by_rate else 2], high, price) for step in tried if step[0] == price
-            ]
-    reached, slope, price = max(entry for entry in found if entry[0] <= target)
-    return slope, price, reached
+            tried.append((high, price))
+    # What meets the target, or else what is best in the other respect, and never above it.
+    below = [pair for pair in tried if finish(*pair)[which] <= target]
+    slope, price = min(below, key=lambda pair: (not met(*pair), finish(*pair)[1 - which]))
+    return slope, price, finish(slope, price)[which]

@@ -388,7 +388,7 @@ def test_trellises_and_joint_streams(model, frame, capsys):
         mark = next(line.split()[1] for line in stream.splitlines() if "fingerprint" in line)
         assert mark in run(capsys, "info", "t.rdl")[1]
     status, _, err = run(capsys, "compress", "--model", "m.rdl", "t.csv", "c.rd", "--joint")
-    assert status == 2 and "only PCACodec(quantizer='trellis')" in err.splitlines()[-1]
+    assert status == 2 and "only a fitted PCACodec(quantizer='trellis')" in err.splitlines()[-1]
     assert not (model / "c.rd").exists()
     assert "is an image" in refused(
         capsys, "compress", "--model", "t.rdl", "x.png", "c.rd", "--joint"

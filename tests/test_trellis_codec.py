@@ -129,6 +129,17 @@ def test_targets_are_met_by_rows_and_by_joint_streams(targets, distortion):
         assert len(blob) < len(codec.compress(X))
 
 
+def test_a_target_between_designs_never_costs_more_than_a_lower_one():
+    X = np.random.default_rng(5).integers(0, 2, (500, 3)).astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for target in (0.5, 1.0, 1.5, 2.0):
+            codec = PCACodec(quantizer="trellis", target_rate=target).fit(X)
+            assert codec.rate(X) <= target
+            # Nothing at all loses the variance.
+            assert codec.mean_distortion(X) <= 1.001 * X.var(axis=0).sum()
+
+
 def test_few_rows_and_degenerate_tables():
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
@@ -229,8 +240,10 @@ def test_damaged_joint_streams_say_so(digits, seed):
 
 def test_codecs_without_a_trellis_refuse_joint_streams(digits):
     scalar = PCACodec(target_rate=30).fit(DIGITS)
-    with pytest.raises(ValueError, match=r"only PCACodec\(quantizer='trellis'\)"):
+    with pytest.raises(ValueError, match=r"only a fitted PCACodec\(quantizer='trellis'\)"):
         scalar.compress(DIGITS, joint=True)
+    with pytest.raises(ValueError, match="joint='yes' must be True or False"):
+        digits.compress(DIGITS, joint="yes")
     with pytest.raises(CorruptStreamError, match="another model"):
         scalar.decompress(digits.compress(DIGITS[:9], joint=True))
 

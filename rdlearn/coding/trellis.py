@@ -3,7 +3,7 @@
 import numpy as np
 
 from rdlearn.coding.integers import pack_integers, stored, stored_integers, unpack_integers
-from rdlearn.coding.tables import IntegerTables, joined, parted, refuse_damage
+from rdlearn.coding.tables import MAX_SIZE, IntegerTables, joined, parted, refuse_damage
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import trellis as kernels
 from rdlearn.kernels import trellis_coding
@@ -12,7 +12,7 @@ __all__ = ["POINTS_PER_STEP", "TrellisQuantizers", "TrellisTables"]
 
 # Grid of the stored points.
 POINTS_PER_STEP = 64
-MAX_REACH, MAX_POINT, MAX_SIZE = 1 << 12, 1 << 20, 1 << 16
+MAX_REACH, MAX_POINT = 64, 1 << 20
 MAX_COLUMNS = 1 << 31
 MIN_STEP, MAX_STEP, MIN_SLOPE = 1e-200, 1e200, 1e-300
 # Indices, beside those with points, whose costs are looked up; others are worked out.
