@@ -78,7 +78,7 @@ def test_every_state_has_two_ways_in(n_states):
 
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("n_states", [4, 8])
-@pytest.mark.parametrize("step, slope", [(1.0, 3.0), (0.3, 60.0), (2.0, 40.0)])
+@pytest.mark.parametrize("step, slope", [(1.0, 3.0), (0.3, 60.0)])
 def test_the_search_finds_the_cheapest_of_all_paths(n_states, joint, step, slope):
     rng = np.random.default_rng(7)
     n, n_columns = (29, 1) if joint else (3, 4)

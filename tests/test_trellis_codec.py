@@ -32,8 +32,8 @@ def digits():
 
 
 @pytest.mark.parametrize("law, bits, limit", [
-    ("gaussian", 0.5, 0.60), ("gaussian", 1.0, 0.80), ("gaussian", 2.0, 0.60),
-    ("gaussian", 3.0, 0.60), ("laplace", 1.0, 0.60), ("laplace", 2.0, 0.70),
+    ("gaussian", 1.0, 0.80), ("gaussian", 3.0, 0.60), ("laplace", 1.0, 0.60),
+    ("laplace", 2.0, 0.70),
 ])  # fmt: skip
 def test_long_trellises_come_near_the_rate_distortion_function(law, bits, limit):
     rng = np.random.default_rng(11)
@@ -54,7 +54,7 @@ def test_long_trellises_come_near_the_rate_distortion_function(law, bits, limit)
     assert snr["trellis"] > snr["scalar"] + 0.15
 
 
-@pytest.mark.parametrize("bits", [0.6, 1.0, 2.5, 6.0])
+@pytest.mark.parametrize("bits", [0.6, 2.5])
 def test_rows_of_many_components_lose_less_than_scalars(bits):
     X = np.random.default_rng(0).normal(size=(8_000, 12))
     scalar = PCACodec(target_rate=12 * bits).fit(X)
@@ -88,12 +88,12 @@ def test_learning_lowers_the_objective_and_says_how_often():
 # The contract.
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("params", [
-    {"beta": 3.0}, {"target_rate": 9.0}, {"beta": 3.0, "standardize": True},
-    {"beta": 20.0, "distortion": "absolute_error"}, {"beta": 1e8}, {"n_components": 1},
+@pytest.mark.parametrize("dtype, params", [
+    (np.float32, {"beta": 3.0}), (np.float64, {"target_rate": 9.0}),
+    (np.float64, {"beta": 3.0, "standardize": True}), (np.float32, {"beta": 1e8}),
+    (np.float64, {"beta": 20.0, "distortion": "absolute_error"}), (np.float64, {"n_components": 1}),
 ])  # fmt: skip
-def test_streams_are_transform_and_rates_are_bytes(params, dtype):
+def test_streams_are_transform_and_rates_are_bytes(dtype, params):
     X = correlated(3, 4000, 6, dtype)
     codec = PCACodec(quantizer="trellis", **params).fit(X)
     blob = codec.compress(X)
@@ -246,6 +246,11 @@ def test_codecs_without_a_trellis_refuse_joint_streams(digits):
         digits.compress(DIGITS, joint="yes")
     with pytest.raises(CorruptStreamError, match="another model"):
         scalar.decompress(digits.compress(DIGITS[:9], joint=True))
+
+
+def test_prices_beyond_50_bits_have_a_sentence():
+    with pytest.raises(ValueError, match="more than 50 bits a value; lower beta"):
+        PCACodec(beta=1e40, quantizer="trellis").fit(DIGITS)
 
 
 def test_a_code_of_fixed_length_has_no_trellis():

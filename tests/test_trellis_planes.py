@@ -1,6 +1,7 @@
 """Planes along a trellis: the search against enumeration, points, wavelets and convolutions."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -20,6 +21,11 @@ STATES = np.array(MACHINES[8])
 
 def code(kind, seed=0, **params):
     return TrellisPlaneCode.fit([values(kind, seed=seed)], [ARRANGEMENTS[kind]], 0.08, **params)
+
+
+@functools.cache
+def bands():
+    return code("bands")
 
 
 def path_of(arrangement, n_rows):
@@ -143,10 +149,10 @@ def test_codes_round_trip(kind, causal):
 
 
 @EACH
-@pytest.mark.parametrize("scale", [0.3, 1.5, 6.0])
+@pytest.mark.parametrize("scale", [0.3, 3.0])
 def test_trellises_cost_less_than_rounding(kind, scale):
     # Bits and errors of both at steps of one size, compared at the slope of high rate.
-    y, a = values(kind, 200, scale=scale), ARRANGEMENTS[kind]
+    y, a = values(kind, 120, scale=scale), ARRANGEMENTS[kind]
     cost = {}
     for name, c, step in (
         ("trellis", TrellisPlaneCode.fit([y / 1.06], [a], PLANE_PRICE), 1.06),
@@ -238,9 +244,9 @@ def test_convolutions_along_a_trellis():
         codec.encode_image(image, search_steps=3)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_damaged_images_say_so_or_keep_their_shape(seed):
-    c, rng = code("bands"), np.random.default_rng(seed)
+    c, rng = bands(), np.random.default_rng(seed)
     payload = bytearray(c.encode(c.quantize(values("bands")[:2])))
     for _ in range(3):
         payload[rng.integers(len(payload))] ^= 1 << rng.integers(8)

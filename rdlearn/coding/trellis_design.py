@@ -8,7 +8,7 @@ import numpy as np
 from rdlearn.coding.quantizers import ESCAPE_BITS, LEAST
 from rdlearn.coding.tables import MAX_SHIFT, IntegerTables, quantize_probabilities
 from rdlearn.coding.trellis import POINTS_PER_STEP, TrellisQuantizers, TrellisTables
-from rdlearn.kernels.trellis import HALF, OFFSET
+from rdlearn.kernels.trellis import HALF, MAX_STEPS, OFFSET
 
 __all__ = ["PRICE", "TrellisDesign"]
 
@@ -112,6 +112,13 @@ class TrellisDesign:
     def _fresh(self, slope):
         active = self._worthy(slope)
         learner = self._learner(active, slope, True)
+        reach = float(np.sqrt(self._largest.max()))
+        if reach > MAX_STEPS * learner.step:
+            raise ValueError(
+                f"beta={slope:.3g} asks for steps of {learner.step:.3g} in a component that "
+                f"reaches {reach:.3g}, more than 50 bits a value; lower beta, or set target_rate "
+                "to the bits per sample you can spend."
+            )
         start = learner.rounded()
         if len(self.y) > FEW:
             few = self._learner(active, slope, True, -(-len(self.y) // FEW))

@@ -28,6 +28,7 @@ from rdlearn.kernels.jit import JIT
 __all__ = [
     "HALF",
     "MACHINES",
+    "MAX_STEPS",
     "N_STATES",
     "OFFSET",
     "code_length",
