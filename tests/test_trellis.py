@@ -130,7 +130,9 @@ def test_far_values_are_found_where_no_table_is(scale):
     q = random_quantizers(rng, 1, slope=1e6)
     y = rng.normal(0, scale, (200, 1))
     symbols, lost = quantized(q, y)
-    assert lost == 0 and np.abs(q.dequantize(symbols, np.float64) - y).max() <= 1.5
+    miss = np.abs(q.dequantize(symbols, np.float64) - y)
+    # A quantizer by itself loses 1 / 12; paths gain 1 dB on that.
+    assert lost == 0 and miss.max() <= 1.5 and np.mean(miss**2) < 0.075
     assert np.abs(symbols).max() > 512 or scale < 600
 
 

@@ -9,9 +9,9 @@ Symbols (n_columns, n) are coded column by column. In the order of rows each row
 its columns; in joint order each column holds `N_LANES` paths, one through every eighth row, so
 that eight symbols are in flight at once here as well. All paths begin in state 0.
 
-Facts that surprise: neither quantizer has the point 0, and yet at any rate this is better than
-quantizers that share it (0.25 dB on a Gaussian at 1 bit), because the points that are learned for
-index 0 move there; and tables need not tell states of one quantizer apart, which gains 0.01 dB.
+Facts that surprise: neither quantizer has the point 0, and yet this was better than quantizers that
+share it at every rate tried, because the points that are learned for index 0 move there; and tables
+that tell states of one quantizer apart gained next to nothing.
 
 Source: Marcellin, Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources",
 IEEE Trans. Communications 38 (1990); the machines are those of Schwarz et al., "Quantization and
