@@ -131,8 +131,8 @@ def test_far_values_are_found_where_no_table_is(scale):
     y = rng.normal(0, scale, (200, 1))
     symbols, lost = quantized(q, y)
     miss = np.abs(q.dequantize(symbols, np.float64) - y)
-    # A quantizer by itself loses 1 / 12; paths gain 1 dB on that.
-    assert lost == 0 and miss.max() <= 1.5 and np.mean(miss**2) < 0.075
+    # Paths of one value are of quantizer 0 by itself, which loses 1 / 12.
+    assert lost == 0 and miss.max() <= 1.5 and np.mean(miss**2) < 0.1
     assert np.abs(symbols).max() > 512 or scale < 600
 
 
