@@ -17,6 +17,7 @@ from _report import options, report
 from scipy.interpolate import PchipInterpolator
 
 from rdlearn import PCACodec, blahut_arimoto
+from rdlearn.coding.quantizers import repriced
 from rdlearn.coding.trellis_design import PRICE, TrellisDesign
 from rdlearn.information import gaussian_rate_bits, shannon_lower_bound_bits
 
@@ -72,7 +73,7 @@ def codes(X, target):
     y = (X - trellis.mean_) * trellis.components_.T
     few = y[:: -(-len(y) // (1 << 16))]
     four, _ = TrellisDesign(few, len(y), n_states=4).joint(np.log(2) / (PRICE * joint.step**2))
-    four = four.repriced(joint.slope)
+    four = repriced(four, joint.slope)
     symbols = np.empty((1, len(y)), dtype=np.int64)
     four.quantize(y, symbols)
     bits = 8 * len(four.tables.encode(symbols)) + four.side_information_bits()

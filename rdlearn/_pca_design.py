@@ -18,7 +18,7 @@ from rdlearn._training import (
     warn,
 )
 from rdlearn.coding.container import MAX_CHUNK
-from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns
+from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns, repriced
 from rdlearn.coding.trellis_design import TrellisDesign
 from rdlearn.information import bits_to_nats, nats_to_bits
 from rdlearn.kernels.products import affine
@@ -158,7 +158,7 @@ class DesignMixin:
         @functools.cache
         def finished(slope, price):
             quantizers, self.n_iter_ = design(slope)
-            self.quantizers_ = quantizers.repriced(price)
+            self.quantizers_ = repriced(quantizers, price)
             return self.n_iter_, self.quantizers_, self._measure(X)
 
         def finish(slope, price):
@@ -167,14 +167,16 @@ class DesignMixin:
 
         targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
         if self.quantizer == "trellis":
-            near, between = _between(measure, start)
+            whole, (near, between) = bounds, _between(measure, start)
             with contextlib.suppress(ValueError):
                 search_beta(between, start, near, **targets)
                 bounds, measure = near, between
         slope, price, reached, tried = meet_target(measure, finish, start, bounds, **targets)
         name, target = next(item for item in targets.items() if item[1] is not None)
         if self.quantizer == "trellis" and not REACH * target <= reached <= target:
-            slope, price, reached = _bisected(finish, near, name, target, (slope, price))
+            end = whole[int(name == "target_distortion")]
+            tried_there = (slope, price), (end, end)
+            slope, price, reached = _bisected(finish, near, name, target, tried_there)
         measured = finish(slope, price)
         return slope, measured, reached, tried
 
@@ -205,13 +207,13 @@ def _between(measure, start):
     return (slopes[0], slopes[-1]), lambda slope: tuple(curve(np.log(slope)).tolist())
 
 
-def _bisected(finish, bounds, name, target, best):
+def _bisected(finish, bounds, name, target, known):
     """(slope, price, reached) of finished designs, where sketches do not tell enough.
 
-    ``best`` is (slope, price) of what there is already.
+    ``known`` are (slope, price) of what there is already, one of which meets any target.
     """
     which, (low, high) = int(name == "target_distortion"), bounds
-    tried = [best]
+    tried = list(known)
 
     def met(slope, price):
         return REACH * target <= finish(slope, price)[which] <= target

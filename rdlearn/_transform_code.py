@@ -26,6 +26,7 @@ BIT = 0.09
 # The same of a trellis, linear transforms first: nets gather their codes at whole steps, which
 # finer ones follow better.
 TRELLIS_FINE = 6.8, 5.0
+# Codes whose encoders weigh bits.
 PRICED = PlaneCode, TrellisColumnCode
 # Coefficients that searches look at, and values that are measured at a time.
 SEARCH_VALUES, BLOCK_VALUES = 1 << 21, 1 << 24
@@ -39,8 +40,7 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     A subclass supplies `_values` (rows to values for a step of 1), `_decode`, `_arrangement`
     (planes of the values and the price of a bit; None where each column has one table), `_centers`
     (what values are drawn to, None for whole steps) and `offset_`; `_design` sets `step_` and
-    `code_`. A slope stands for the step
-    sqrt(FINE / slope).
+    `code_`. A slope stands for a step: sqrt(FINE / slope), of a trellis with its own numerator.
     """
 
     def _set_code(self, values, slope, coarser=1.0):
@@ -287,7 +287,7 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _check_state(self):
         super()._check_state()
         d = self.n_features_in_
-        if not isinstance(self.code_, ColumnCode | CenterCode | PRICED[0] | PRICED[1]):
+        if not isinstance(self.code_, (ColumnCode, CenterCode, *PRICED)):
             raise CorruptStreamError("The model has no tables.")
         if not (type(self.step_) is float and 1e-30 < self.step_ < 1e30):
             raise CorruptStreamError("The model's step is impossible.")

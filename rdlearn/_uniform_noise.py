@@ -72,9 +72,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         integers: earlier components of a row; in images neighbours, coarser bands, other colours.
     quantizer : {"round", "centers", "trellis"}, default="round"
         "centers", of nets: the nearest of `n_centers` learned values of its component, in training
-        too, without noise; slopes are those of a soft assignment. "trellis": two interleaved
-        quantizers that earlier codes choose, along a row's components or an image's places: fewer
-        bytes, slower to encode.
+        too, without noise; slopes are those of a soft assignment. "trellis": two quantizers by
+        turns, as codes before say, along a row or an image: fewer bytes, slower to encode.
     n_centers : int, default=8
         At most log2(`n_centers`) bits for each symbol; 2 to 256.
     hidden_layer_sizes : array-like of int, default=(100,)
@@ -286,6 +285,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self.image_shape_ = checked_image_shape(self.image_shape, X.shape[1]) if images else None
         self._check_architecture()
         if getattr(self, "architecture_", self.architecture) != self.architecture:
+            # Nothing of another transform is left beside this one.
             for name in ("params_", "hidden_sizes_", "activation_", "colour_axes_", "n_centers_"):
                 vars(self).pop(name, None)
         self.architecture_ = self.architecture

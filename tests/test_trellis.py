@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from trellis_reference import cheapest, paths, quantizers
 
 from rdlearn.coding.integers import pack_integers
+from rdlearn.coding.quantizers import repriced
 from rdlearn.coding.tables import IntegerTables
 from rdlearn.coding.trellis import TrellisQuantizers, TrellisTables
 from rdlearn.exceptions import CorruptStreamError
@@ -149,7 +150,7 @@ def test_a_lower_price_spends_fewer_bits():
     q, y = random_quantizers(rng, 4, slope=50.0), rng.normal(0, 2, (500, 4))
     cost = []
     for slope in (50.0, 10.0, 2.0, 0.5):
-        cheaper = q.repriced(slope)
+        cheaper = repriced(q, slope)
         symbols, _ = quantized(cheaper, y)
         error = np.mean((cheaper.dequantize(symbols, np.float64) - y) ** 2)
         cost.append((q.tables.code_length(symbols).mean(), error))

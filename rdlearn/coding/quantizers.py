@@ -9,7 +9,7 @@ from rdlearn.coding.tables import MAX_SHIFT, MAX_SIZE, IntegerTables, quantize_p
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import quantization as kernels
 
-__all__ = ["ScalarQuantizers", "SortedColumns"]
+__all__ = ["ScalarQuantizers", "SortedColumns", "repriced"]
 
 # Points a column may have: finer ones are uniform grids, which lose nothing at such rates.
 MAX_POINTS = 1024
@@ -316,10 +316,6 @@ class ScalarQuantizers:
         kernels.dequantize(symbols, self.start, self._values, self.step, self.active, out)
         return out
 
-    def repriced(self, slope):
-        """These with another slope: points, tables and step stay as they are."""
-        return type(self).from_state({**self.to_state(), "slope": float(slope)})
-
     def side_information_bits(self):
         """Bits of the integer tables and points as they are stored in a model."""
         state = {**self.tables.to_state(), "points": self.to_state()["points"]}
@@ -349,3 +345,8 @@ class ScalarQuantizers:
         points = np.split(flat, np.cumsum(size)[:-1]) if size.size else []
         tables = IntegerTables.from_state(stored(state, "tables", dict))
         return cls(n_columns, active, points, step, tables, slope)
+
+
+def repriced(quantizers, slope):
+    """Quantizers, of any kind, at another slope: points, tables and step stay as they are."""
+    return type(quantizers).from_state({**quantizers.to_state(), "slope": float(slope)})

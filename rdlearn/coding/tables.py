@@ -8,6 +8,7 @@ from rdlearn.kernels import entropy_coding as kernels
 
 __all__ = [
     "IntegerTables",
+    "check_symbols",
     "joined",
     "parted",
     "quantize_probabilities",
@@ -149,7 +150,7 @@ class IntegerTables:
 
         Infinite where a value lies outside a closed table.
         """
-        self._check_symbols(symbols)
+        check_symbols(symbols, self.n_columns)
         out = np.zeros(symbols.shape[1])
         kernels.code_length(symbols, self.low, self.size, self.shift, self.start, self.bits, out)
         return out
@@ -162,7 +163,7 @@ class IntegerTables:
 
     def encode(self, symbols):
         """Bytes of symbols (n_columns, n): eight states, words, then escapes read from the end."""
-        self._check_symbols(symbols)
+        check_symbols(symbols, self.n_columns)
         layout = (self.low, self.size, self.shift)
         n_escapes = kernels.count_escapes(symbols, *layout)
         closed = self.frequencies[self.start[1:] - 1] == 0
@@ -200,13 +201,6 @@ class IntegerTables:
             self._lookup = self._jump_tables()
         return self._entries, *self._lookup
 
-    def _check_symbols(self, symbols):
-        if symbols.ndim != 2 or len(symbols) != self.n_columns or symbols.dtype.kind not in "iub":
-            raise ValueError(
-                f"symbols of shape {symbols.shape} and dtype {symbols.dtype} must be integers "
-                f"with {self.n_columns} rows, one a table."
-            )
-
     def _jump_tables(self):
         # About eight slots a symbol: small enough for the cache, rarely more than one step.
         pieces, shifts = [], []
@@ -238,6 +232,15 @@ class IntegerTables:
         packed = stored_integers(state, "frequencies").astype(np.uint8)
         flat = unpack_integers(packed, int((size + 1).sum()))
         return cls(low, shift, np.split(flat, np.cumsum(size + 1)[:-1]) if size.size else [])
+
+
+def check_symbols(symbols, n_columns):
+    """ValueError for what is no array of integers with a row for each column."""
+    if symbols.ndim != 2 or len(symbols) != n_columns or symbols.dtype.kind not in "iub":
+        raise ValueError(
+            f"symbols of shape {symbols.shape} and dtype {symbols.dtype} must be integers with "
+            f"{n_columns} rows, one a table."
+        )
 
 
 def joined(states, words, escapes):

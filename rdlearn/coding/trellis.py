@@ -3,7 +3,14 @@
 import numpy as np
 
 from rdlearn.coding.integers import pack_integers, stored, stored_integers, unpack_integers
-from rdlearn.coding.tables import MAX_SIZE, IntegerTables, joined, parted, refuse_damage
+from rdlearn.coding.tables import (
+    MAX_SIZE,
+    IntegerTables,
+    check_symbols,
+    joined,
+    parted,
+    refuse_damage,
+)
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import trellis as kernels
 from rdlearn.kernels import trellis_coding
@@ -60,11 +67,7 @@ class TrellisTables:
 
     def checked(self, symbols):
         """Symbols as int64, or ValueError."""
-        if symbols.ndim != 2 or len(symbols) != self.n_columns or symbols.dtype.kind not in "iub":
-            raise ValueError(
-                f"symbols of shape {symbols.shape} and dtype {symbols.dtype} must be integers "
-                f"with {self.n_columns} rows, one a column."
-            )
+        check_symbols(symbols, self.n_columns)
         return np.ascontiguousarray(symbols, dtype=np.int64)
 
     def code_length(self, symbols):
@@ -222,10 +225,6 @@ class TrellisQuantizers:
         out = np.zeros((symbols.shape[1], self.n_columns), dtype=dtype)
         kernels.dequantize(symbols, states, *self._points, self.active, out)
         return out
-
-    def repriced(self, slope):
-        """These with another slope: points, tables and step stay as they are."""
-        return type(self).from_state({**self.to_state(), "slope": float(slope)})
 
     def side_information_bits(self):
         """Bits of tables and points as they are stored in a model."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rdlearn.coding.quantizers import repriced
 from rdlearn.coding.trellis import TrellisQuantizers
 from rdlearn.coding.trellis_design import PRICE, TrellisDesign
 from rdlearn.exceptions import CorruptStreamError
@@ -25,11 +26,8 @@ class TrellisColumnCode:
 
     @classmethod
     def fit(cls, values):
-        """The code of values (n_rows, n_columns), in steps; its `n_iter` is rounds of learning."""
-        found, n_iter = TrellisDesign(values.astype(np.float64)).rows(np.log(2) / PRICE)
-        code = cls(found)
-        code.n_iter = n_iter
-        return code
+        """The code of values (n_rows, n_columns), in steps."""
+        return cls(TrellisDesign(values.astype(np.float64)).rows(np.log(2) / PRICE)[0])
 
     @property
     def price(self):
@@ -38,7 +36,7 @@ class TrellisColumnCode:
 
     @price.setter
     def price(self, price):
-        self.quantizers = self.quantizers.repriced(np.log(2) / price)
+        self.quantizers = repriced(self.quantizers, np.log(2) / price)
 
     def quantize(self, values):
         """Symbols (n_rows, n_active), int64, of values in steps."""

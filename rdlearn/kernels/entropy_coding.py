@@ -188,6 +188,35 @@ def _write_escape(delta, escapes, e):
     return e + count
 
 
+@njit(inline="always")
+def _read_lanes(payload, lanes):
+    """Fill in the coder's states from a chunk's first bytes; whether they are possible."""
+    for j in range(N_LANES):
+        x = np.uint64(0)
+        for b in range(4):
+            x |= np.uint64(payload[4 * j + b]) << np.uint64(8 * b)
+        if x < STATE_LOW:
+            return False
+        lanes[j] = x
+    return True
+
+
+@njit(**JIT)
+def _read_escape(payload, head, e):
+    """The number in the bytes before e, and where they begin; -1 where they run out."""
+    z = np.uint64(0)
+    done = 0
+    while True:
+        e -= 1
+        if e < head or done > 63:
+            return z, np.int64(-1)
+        byte = np.uint64(payload[e])
+        z |= (byte & np.uint64(127)) << np.uint64(done)
+        done += 7
+        if byte < np.uint64(128):
+            return (z >> np.uint64(1)) ^ (np.uint64(0) - (z & np.uint64(1))), e
+
+
 @njit(**JIT)
 def decode(
     payload, head, words, low, size, shift, start, table, lookup, lookup_start, lookup_shift, out
@@ -199,13 +228,8 @@ def decode(
     """
     n_columns, n = out.shape
     lanes = np.empty(N_LANES, np.uint64)
-    for j in range(N_LANES):
-        x = np.uint64(0)
-        for b in range(4):
-            x |= np.uint64(payload[4 * j + b]) << np.uint64(8 * b)
-        if x < STATE_LOW:
-            return BAD_STATE
-        lanes[j] = x
+    if not _read_lanes(payload, lanes):
+        return BAD_STATE
     p = np.int64(0)
     e = np.int64(payload.size)
     n_words = words.size
@@ -253,18 +277,9 @@ def decode(
         for i in range(n):
             delta = np.uint64(row[i])
             if (delta >> np.uint64(k)) == count:
-                z = np.uint64(0)
-                done = 0
-                while True:
-                    e -= 1
-                    if e < head or done > 63:
-                        return BAD_ESCAPE
-                    byte = np.uint64(payload[e])
-                    z |= (byte & np.uint64(127)) << np.uint64(done)
-                    done += 7
-                    if byte < np.uint64(128):
-                        break
-                delta = (z >> np.uint64(1)) ^ (np.uint64(0) - (z & np.uint64(1)))
+                delta, e = _read_escape(payload, head, e)
+                if e < 0:
+                    return BAD_ESCAPE
             row[i] = np.int64(base + delta)
     for j in range(N_LANES):
         if lanes[j] != STATE_LOW:

@@ -36,6 +36,7 @@ __all__ = [
     "dequantize",
     "fill_near",
     "follow",
+    "nearest",
     "ways_into",
 ]
 

@@ -22,6 +22,8 @@ from rdlearn.kernels.entropy_coding import (
     _pop_low_bits,
     _push,
     _push_low_bits,
+    _read_escape,
+    _read_lanes,
     _refill,
     _write_escape,
 )
@@ -84,22 +86,6 @@ def _symbol_of(x, q, jumps, half_jumps, jump_shift, table, half):
 
 
 @njit(**JIT)
-def _read_escape(payload, head, e):
-    """The number in the bytes before e, and where they begin; -1 where they run out."""
-    z = np.uint64(0)
-    done = 0
-    while True:
-        e -= 1
-        if e < head or done > 63:
-            return z, np.int64(-1)
-        byte = np.uint64(payload[e])
-        z |= (byte & np.uint64(127)) << np.uint64(done)
-        done += 7
-        if byte < np.uint64(128):
-            return (z >> np.uint64(1)) ^ (np.uint64(0) - (z & np.uint64(1))), e
-
-
-@njit(**JIT)
 def decode(
     payload,
     head,
@@ -123,13 +109,8 @@ def decode(
     """
     n_columns, n = out.shape
     lanes = np.empty(N_LANES, np.uint64)
-    for j in range(N_LANES):
-        x = np.uint64(0)
-        for b in range(4):
-            x |= np.uint64(payload[4 * j + b]) << np.uint64(8 * b)
-        if x < STATE_LOW:
-            return BAD_STATE
-        lanes[j] = x
+    if not _read_lanes(payload, lanes):
+        return BAD_STATE
     p = np.int64(0)
     e = np.int64(payload.size)
     n_words = words.size

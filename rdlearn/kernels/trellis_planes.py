@@ -17,7 +17,7 @@ from rdlearn.kernels.contexts import N_BINS, N_DECISIONS, _bucket
 from rdlearn.kernels.jit import JIT
 from rdlearn.kernels.trellis import HALF, N_STATES, OFFSET, nearest
 
-__all__ = ["MOST_POINT", "centroids", "decide", "fill_near", "reconstruct"]
+__all__ = ["EXTENT", "MOST_POINT", "centroids", "decide", "fill_near", "reconstruct"]
 
 # Indices with points of their own, on either side of 0, and those whose costs are looked up.
 MOST_POINT, EXTENT = 3, 12
