@@ -259,8 +259,10 @@ class BottleneckMixin:
         return words if search is None else search_flips(bits, words, logits, d, cost_of_bits)
 
     def rate(self, X):
-        """Mean of `rate_samples`, but no more than the bits themselves, which cost that raw."""
-        return min(super().rate(X), float(self.n_components_))
+        """Mean of `rate_samples`, but of no chunk more than the bits themselves, written raw."""
+        bits, rows = self.rate_samples(X), self._most_chunk_rows()
+        chunks = [bits[start : start + rows] for start in range(0, len(bits), rows)]
+        return sum(min(c.sum(), len(c) * float(self.n_components_)) for c in chunks) / len(bits)
 
     def _quantize(self, X):
         return np.ascontiguousarray(self._words(X.astype(np.float32)).T, dtype=np.int64)

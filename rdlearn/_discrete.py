@@ -3,20 +3,19 @@
 import contextlib
 import hashlib
 import io
+import math
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn import _persistence
+from rdlearn._dtypes import check_dtypes, restored
 from rdlearn.base import BaseCodec
 from rdlearn.coding import container
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["DiscreteCodec"]
-
-# Values of the table a default chunk holds at most, which bounds the memory of a chunk.
-CHUNK_VALUES = 1 << 22
+__all__ = ["DiscreteCodec", "check_size"]
 
 
 class DiscreteCodec(BaseCodec):
@@ -46,6 +45,12 @@ class DiscreteCodec(BaseCodec):
     def _decoder_state(self):
         """Everything the decoder uses, for the fingerprint in each stream."""
         raise NotImplementedError
+
+    def _begin(self, X, reset):
+        X = super()._begin(X, reset)
+        if reset and hasattr(self, "feature_dtypes_"):
+            check_dtypes(self._column_names(), self.feature_dtypes_)
+        return X
 
     def transform(self, X):
         """Code of each row: the values the decoder sees.
@@ -107,7 +112,7 @@ class DiscreteCodec(BaseCodec):
         """Eight bytes that tell this decoder from any other; every stream carries them."""
         check_is_fitted(self)
         state = {"class": type(self).__name__, **self._decoder_state()}
-        return hashlib.blake2b(_persistence.pack(state, deflate=False), digest_size=8).digest()
+        return hashlib.blake2b(_persistence.pack(state), digest_size=8).digest()
 
     def _jointly(self):
         """The codec of ``joint=True``: this one but for its symbols and their tables."""
@@ -116,6 +121,11 @@ class DiscreteCodec(BaseCodec):
             "PCACodec(quantizer='trellis') has; fit one, or leave it out."
         )
 
+    def _most_chunk_rows(self):
+        symbols = max(1, self._tables.n_columns)
+        most = min(container.MAX_CHUNK // symbols, container.MAX_VALUES // self.n_features_in_)
+        return max(1, most)
+
     def compress(self, X, *, chunk_rows=None, joint=False):
         """Compress a table to bytes.
 
@@ -123,9 +133,9 @@ class DiscreteCodec(BaseCodec):
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
         chunk_rows : int, default=None
-            Rows of a chunk, the unit that can be decoded alone, at 8 bytes of fixed cost each, and
-            4 (codes of bits) or 32 of the entropy coder.
-            None takes the most a chunk can hold.
+            Rows of a chunk, the unit that can be decoded alone. A chunk has a fixed cost of 8
+            bytes, and of 6 (contexts and bits) or 32 (all others) for the entropy coder. None
+            takes the most a chunk can hold: 2**20 symbols and 2**21 values of the table.
         joint : bool, default=False
             Of ``PCACodec(quantizer="trellis")``: code the rows of a chunk together, along each
             component, which `transform` cannot do. In as many bits less is lost, most where
@@ -175,9 +185,9 @@ class DiscreteCodec(BaseCodec):
         if len(X.shape) != 2 or X.shape[0] == 0:
             # One place words the complaint.
             self._validate(X)
-        most = max(1, container.MAX_CHUNK // max(1, codec._tables.n_columns))
+        most = codec._most_chunk_rows()
         if chunk_rows is None:
-            chunk_rows = min(most, max(1, CHUNK_VALUES // self.n_features_in_))
+            chunk_rows = most
         elif not (isinstance(chunk_rows, Integral) and 1 <= chunk_rows <= most):
             raise ValueError(
                 f"chunk_rows={chunk_rows!r} must be an integer between 1 and {most} for this "
@@ -201,7 +211,7 @@ class DiscreteCodec(BaseCodec):
                 symbols = codec._quantize(chunk.astype(header.dtype, copy=False))
                 out.write(container.chunk_bytes(number, codec._tables.encode(symbols)))
 
-    def decompress(self, data, *, rows=None, as_frame=False):
+    def decompress(self, data, *, rows=None, as_frame=False, max_bytes=None):
         """Reconstruction from the bytes of `compress`.
 
         Parameters
@@ -213,6 +223,9 @@ class DiscreteCodec(BaseCodec):
             Return a DataFrame with the column names and dtypes seen in `fit`; integer columns
             are rounded. Names that are no strings come back as x0, x1, ...; row labels are not
             part of a stream.
+        max_bytes : int, default=None
+            Most bytes of the array that is returned, for streams from strangers: a chunk of 40
+            bytes may stand for 2**21 values where the model keeps no component. None: no limit.
 
         Returns
         -------
@@ -222,6 +235,8 @@ class DiscreteCodec(BaseCodec):
         ------
         CorruptStreamError
             The stream is damaged, truncated, or was written by another model.
+        ValueError
+            The rows wanted take more than `max_bytes`.
         TypeError
             `rows` is not a slice.
 
@@ -242,16 +257,22 @@ class DiscreteCodec(BaseCodec):
         low = high = 0
         if wanted:
             low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
-        out = np.empty((high - low, header.n_features), dtype=header.dtype)
+        check_size("table", (high - low, header.n_features), header.dtype, max_bytes)
+        out = None
         for start, part in codec._decode_chunks(file, header, low, high):
+            if out is None:
+                # Not before a chunk has turned out to be what the header says.
+                out = np.empty((high - low, header.n_features), dtype=header.dtype)
             first, last = max(start, low), min(start + len(part), high)
             out[first - low : last - low] = part[first - start : last - start]
+        if out is None:
+            out = np.empty((0, header.n_features), dtype=header.dtype)
         if wanted and wanted.step < 0:
             out = out[::-1]
         out = np.ascontiguousarray(out[:: abs(wanted.step)])
         return self._as_frame(out) if as_frame else out
 
-    def decompress_from(self, file, *, as_frame=False):
+    def decompress_from(self, file, *, as_frame=False, max_bytes=None):
         """Iterate over the reconstruction of a compressed file, chunk by chunk.
 
         Parameters
@@ -260,6 +281,8 @@ class DiscreteCodec(BaseCodec):
             An object is read from where it stands to its end.
         as_frame : bool, default=False
             As for `decompress`.
+        max_bytes : int, default=None
+            Most bytes of the array of a chunk; None: no limit.
 
         Yields
         ------
@@ -272,6 +295,8 @@ class DiscreteCodec(BaseCodec):
         """
         with _open_for_reading(file) as stream:
             codec, header = self._read_header(stream)
+            shape = min(header.chunk_rows, header.n_rows), header.n_features
+            check_size("chunk", shape, header.dtype, max_bytes)
             for _, part in codec._decode_chunks(stream, header, 0, header.n_rows):
                 yield self._as_frame(part) if as_frame else part
 
@@ -293,11 +318,12 @@ class DiscreteCodec(BaseCodec):
         large = header.chunk_rows > 1 and symbols > container.MAX_CHUNK
         if header.n_features != self.n_features_in_ or large:
             raise CorruptStreamError("The stream's header does not fit the model's shape.")
-        # Every chunk takes bytes, so the declared rows are bounded by the bytes that are there.
+        # Chunks and symbols take bytes, so the declared rows are bounded by the bytes there are.
         position = file.tell()
         present = file.seek(0, io.SEEK_END) - position
         file.seek(position)
-        if header.n_chunks * (container.CHUNK_HEAD + codec._tables.least_payload) > present:
+        least = header.n_chunks * (container.CHUNK_HEAD + codec._tables.least_payload)
+        if max(least, header.n_rows * codec._tables.least_bits / 8) > present:
             raise CorruptStreamError(
                 f"The stream declares {header.n_rows} rows in {header.n_chunks} chunks but holds "
                 f"only {present} bytes: truncated."
@@ -318,7 +344,7 @@ class DiscreteCodec(BaseCodec):
         frame = pd.DataFrame(X, columns=self._column_names())
         # By position: names may repeat.
         for j, kind in enumerate(getattr(self, "feature_dtypes_", [])):
-            frame.isetitem(j, _restore_dtype(frame.iloc[:, j], kind))
+            frame.isetitem(j, restored(frame.iloc[:, j], kind))
         return frame
 
     def _column_names(self):
@@ -327,22 +353,18 @@ class DiscreteCodec(BaseCodec):
         return [f"x{j}" for j in range(self.n_features_in_)]
 
 
-def _restore_dtype(column, kind):
-    """A column of floats in the dtype it had: integers rounded and kept in range."""
-    import pandas as pd
-
-    try:
-        dtype = pd.api.types.pandas_dtype(kind)
-    except TypeError:
-        raise CorruptStreamError(f"The model names {kind!r}, which is no dtype here.") from None
-    if pd.api.types.is_bool_dtype(dtype):
-        return (column >= 0.5).astype(dtype)
-    if pd.api.types.is_integer_dtype(dtype):
-        limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
-        # The largest 64-bit integers are no floats; stay at the last float below.
-        top = np.nextafter(np.float64(limits.max), 0) if limits.bits == 64 else limits.max
-        return np.clip(np.rint(column.astype(np.float64)), limits.min, top).astype(dtype)
-    return column.astype(dtype)
+def check_size(what, shape, dtype, max_bytes):
+    """ValueError where an array would take more than `max_bytes`, which is None or a number."""
+    if max_bytes is None:
+        return
+    if isinstance(max_bytes, bool) or not (isinstance(max_bytes, Integral) and max_bytes >= 1):
+        raise ValueError(f"max_bytes={max_bytes!r} must be a positive integer, or None.")
+    size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
+    if size > max_bytes:
+        raise ValueError(
+            f"The {what} declared has {' x '.join(map(str, shape))} values, {size} bytes, more "
+            f"than max_bytes={max_bytes}; raise it if the source is to be trusted."
+        )
 
 
 def _checked_slice(rows):

@@ -327,7 +327,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
             "components": self.components_,
             "mean": self.mean_,
             "units": self._units(),
-            "quantizers": self.quantizers_.to_state(),
+            "quantizers": self.quantizers_.describe(),
             "distortion": self.distortion_.name,
             "constants": self.distortion_.constants(),
         }

@@ -1,7 +1,7 @@
 """Dictionaries of arrays, numbers and texts as files: JSON and raw arrays, no pickle.
 
-Layout: magic, format version, CRC32 of the rest, length of the JSON part, JSON, arrays. Format 2 is
-format 1 with some arrays deflated.
+Layout: magic, format version, CRC32 of the rest, length of the JSON part, JSON, arrays. An array
+that repeats its first values is stored as those values, and the JSON says how often they come.
 """
 
 import contextlib
@@ -20,9 +20,12 @@ from rdlearn.exceptions import CorruptStreamError
 __all__ = ["FORMAT_VERSION", "MAGIC", "pack", "read", "unpack", "whole_file", "write"]
 
 MAGIC = b"RDLM"
-FORMAT_VERSION = 2
-# Arrays of so many bytes are deflated where that halves them: those of images repeat their values.
-LARGE = 1 << 16
+FORMAT_VERSION = 3
+# Bytes from which an array is worth a look for values that repeat, as those of images do, and the
+# longest period looked for.
+LARGE, LONGEST = 1 << 16, 4
+# Bytes that the repeating arrays of one file may come to; the writer stores further ones in full.
+MAX_REPEATED = 1 << 28
 HEAD = struct.Struct("<4sIIQ")
 DTYPES = {"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 # Keys that stand for what JSON lacks.
@@ -60,25 +63,28 @@ def whole_file(path):
         raise
 
 
-def pack(state, deflate=True):
+def pack(state):
     """Bytes of a dictionary of JSON values, numpy scalars and arrays, nested at will.
 
-    A tuple comes back as a list, and an object array holds one dimension of texts. Deflated bytes
-    depend on the machine's zlib; the others are the same everywhere.
+    A tuple comes back as a list, and an object array holds one dimension of texts. The bytes are
+    the same on every machine.
     """
-    arrays, offset = [], 0
+    arrays, offset, room = [], 0, MAX_REPEATED
 
     def plain(value):
-        nonlocal offset
+        nonlocal offset, room
         if isinstance(value, np.generic):
             value = value.item()
         if isinstance(value, np.ndarray) and value.dtype.str[1:] in DTYPES:
             data = value.astype(value.dtype.newbyteorder("<"), copy=False)
             place = {"dtype": data.dtype.str[1:], "shape": list(value.shape), "offset": offset}
-            raw = data.tobytes()
-            short = zlib.compress(raw, 1) if deflate and len(raw) >= LARGE else raw
-            if 2 * len(short) < len(raw):
-                place["deflated"], raw = len(short), short
+            raw, times = data.tobytes(), 1
+            if LARGE <= len(raw) <= room:
+                times = _repeats(raw, data.dtype.itemsize)
+            if times > 1:
+                place["repeats"] = times
+                room -= len(raw)
+                raw = raw[: len(raw) // times]
             arrays.append(raw)
             offset += len(raw)
             return {ARRAY: place}
@@ -100,8 +106,16 @@ def pack(state, deflate=True):
 
     text = json.dumps(plain(state), separators=(",", ":")).encode()
     body = b"".join([struct.pack("<Q", len(text)), text, *arrays])
-    version = 2 if b'"deflated":' in text else 1
-    return HEAD.pack(MAGIC, version, zlib.crc32(body), len(body)) + body
+    return HEAD.pack(MAGIC, FORMAT_VERSION, zlib.crc32(body), len(body)) + body
+
+
+def _repeats(raw, itemsize):
+    """How often the first few values of an array, given as bytes, make up the whole of it."""
+    items = np.frombuffer(raw, dtype=f"u{itemsize}")
+    for period in range(1, LONGEST + 1):
+        if items.size % period == 0 and np.array_equal(items[period:], items[:-period]):
+            return items.size // period
+    return 1
 
 
 def unpack(blob):
@@ -110,10 +124,10 @@ def unpack(blob):
     if len(blob) < HEAD.size + 8 or bytes(blob[:4]) != MAGIC:
         raise CorruptStreamError("This is not an rdlearn model file (wrong first bytes).")
     _, version, checksum, length = HEAD.unpack_from(blob)
-    if not 1 <= version <= FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise CorruptStreamError(
-            f"The model file has format version {version}; this rdlearn reads up to "
-            f"{FORMAT_VERSION}. Load it with the rdlearn that wrote it."
+            f"The model file has format version {version}; this rdlearn reads {FORMAT_VERSION}. "
+            "Load it with the rdlearn that wrote it."
         )
     body = blob[HEAD.size :]
     if len(body) != length:
@@ -124,10 +138,10 @@ def unpack(blob):
     if size > len(body) - 8:
         raise CorruptStreamError("The model file's description runs past its end.")
     data = body[8 + size :]
-    used = 0
+    used, room = 0, MAX_REPEATED
 
     def restore(value):
-        nonlocal used
+        nonlocal used, room
         if isinstance(value, list):
             return [restore(item) for item in value]
         if not isinstance(value, dict):
@@ -135,8 +149,9 @@ def unpack(blob):
         if TEXTS in value:
             return np.array([str(text) for text in value[TEXTS]], dtype=object)
         if ARRAY in value:
-            array, size = _array(value[ARRAY], data, used)
+            array, size = _array(value[ARRAY], data, used, room)
             used += size
+            room -= array.nbytes - size
             return array
         return {key: restore(item) for key, item in value.items()}
 
@@ -151,36 +166,24 @@ def unpack(blob):
     return state
 
 
-def _array(place, data, offset):
-    """An array, and how many bytes of the file it takes."""
+def _array(place, data, offset, room):
+    """An array, and how many bytes of the file it takes; it repeats its values within `room`."""
     # Arrays follow each other, so a file cannot hold more of them than it has bytes.
-    kind, shape = place["dtype"], place["shape"]
+    kind, shape, times = place["dtype"], place["shape"], place.get("repeats", 1)
     possible = kind in DTYPES and place["offset"] == offset
-    if not possible or not all(isinstance(n, int) and n >= 0 for n in shape):
+    if not possible or not all(type(n) is int and n >= 0 for n in [*shape, times]):
         raise CorruptStreamError(f"The model file describes an impossible array ({place}).")
     dtype = np.dtype("<" + kind)
     size = math.prod(shape) * dtype.itemsize
-    taken = place.get("deflated", size)
-    if not isinstance(taken, int) or not 0 <= taken <= len(data) - offset:
+    taken, rest = divmod(size, max(1, times))
+    if taken > len(data) - offset:
         raise CorruptStreamError("An array of the model file runs past its end.")
-    raw = data[offset : offset + taken]
-    if "deflated" in place:
-        raw = _inflated(raw, size)
-    array = np.frombuffer(raw, dtype)
+    if times == 0 or rest or taken % dtype.itemsize or size - taken > room:
+        raise CorruptStreamError("An array of the model file repeats its values impossibly often.")
+    array = np.frombuffer(data[offset : offset + taken], dtype)
     # Any byte but 0 is true; as a numpy bool it must be 1.
     array = array.view(np.uint8) != 0 if kind == "b1" else array.astype(dtype.newbyteorder("="))
-    return array.reshape(shape), taken
-
-
-def _inflated(raw, size):
-    # Deflate shortens a thousandfold at most, which bounds what a small file can ask for.
-    if size <= 1100 * len(raw):
-        inflate = zlib.decompressobj()
-        with contextlib.suppress(zlib.error):
-            out = inflate.decompress(raw, size + 1)
-            if len(out) == size and inflate.eof:
-                return out
-    raise CorruptStreamError("A deflated array of the model file is damaged.")
+    return np.tile(array, times).reshape(shape), taken
 
 
 def write(path, state):

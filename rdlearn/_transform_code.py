@@ -167,7 +167,7 @@ class TransformCodec(ImageMixin, DiscreteCodec):
             "offset": self.offset_,
             "mean": self.mean_[first],
             "units": self._units()[first],
-            "code": self.code_.to_state(),
+            "code": self.code_.describe(),
             "distortion": self.distortion_.name,
             "constants": self.distortion_.constants(),
         }

@@ -130,13 +130,13 @@ def bits(q, table, prob, negative):
 
 def encode(coded, prob, negative):
     """Bytes of (residual, table) pairs in coding order."""
-    x, words = 1 << 16, []
+    x, words = 1 << 32, []
     for start, f in reversed([step for pair in coded for step in steps(*pair, prob, negative)]):
-        if x >= f << 16:
+        if x >= f << 32:
             words.append(x % TOTAL)
             x //= TOTAL
         x = (x // f) * TOTAL + x % f + start
-    return x.to_bytes(4, "little") + b"".join(w.to_bytes(2, "little") for w in reversed(words))
+    return x.to_bytes(6, "little") + b"".join(w.to_bytes(2, "little") for w in reversed(words))
 
 
 def choice(value, table, price, prob):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rdlearn.coding.container import (
     CHUNK_HEAD,
     MAX_CHUNK,
+    MAX_VALUES,
     Header,
     chunk_bytes,
     read_chunks,
@@ -56,14 +57,26 @@ def with_crc(head):
     fingerprint=st.binary(min_size=8, max_size=8),
     n_rows=st.integers(0, 2**64 - 1),
     n_features=st.integers(1, 2**32 - 1),
-    chunk_rows=st.integers(1, MAX_CHUNK),
+    share=st.floats(0, 1),
     dtype=st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)]),
 )
-def test_header_round_trip(**fields):
-    head = Header(**fields)
+def test_header_round_trip(share, **fields):
+    most = max(1, min(MAX_CHUNK, MAX_VALUES // fields["n_features"]))
+    head = Header(**fields, chunk_rows=max(1, int(share * most)))
     data = head.to_bytes()
     assert len(data) == 54
     assert read_header(io.BytesIO(data + b"more")) == head
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 200, MAX_VALUES // 2, MAX_VALUES, 2**32 - 1])
+def test_a_chunk_holds_no_more_values_than_one_may_decode(n_features):
+    most = max(1, min(MAX_CHUNK, MAX_VALUES // n_features))
+    for rows in {1, most}:
+        head = header(n_features=n_features, chunk_rows=rows)
+        assert read_header(io.BytesIO(head.to_bytes())) == head
+    head = header(n_features=n_features, chunk_rows=most + 1).to_bytes()
+    with pytest.raises(CorruptStreamError, match="impossible shape"):
+        read_header(io.BytesIO(head))
 
 
 def test_header_layout():

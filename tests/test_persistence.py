@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from rdlearn import _persistence
 from rdlearn._persistence import DTYPES, pack, read, unpack, whole_file, write
 from rdlearn.exceptions import CorruptStreamError
 
@@ -64,7 +65,7 @@ def blob_of(text, data=b""):
     """A model file with right checksum and lengths around any JSON text."""
     text = text if isinstance(text, bytes) else text.encode()
     body = struct.pack("<Q", len(text)) + text + data
-    return b"RDLM" + struct.pack("<IIQ", 1, zlib.crc32(body), len(body)) + body
+    return b"RDLM" + struct.pack("<IIQ", 3, zlib.crc32(body), len(body)) + body
 
 
 def array_text(**place):
@@ -229,41 +230,62 @@ def test_damage_is_named():
     with pytest.raises(CorruptStreamError, match="not an rdlearn model file"):
         unpack(b"\x80\x04pickle" + bytes(50))
     later = bytearray(pack({}))
-    later[4] = 3
-    with pytest.raises(CorruptStreamError, match="format version 3"):
-        unpack(bytes(later))
-
-
-def test_large_arrays_that_repeat_their_values_are_deflated():
-    state = {"a": np.tile([1.5, -2.0, 7.0], 10_000), "b": np.arange(3)}
-    blob = pack(state)
-    assert blob[4] == 2 and len(blob) < 5_000
-    back = unpack(blob)
-    np.testing.assert_array_equal(back["a"], state["a"])
-    np.testing.assert_array_equal(back["b"], state["b"])
-    # What does not shrink stays in the first format, which older versions read.
-    noise = np.random.default_rng(0).normal(size=30_000)
-    assert pack({"a": noise})[4] == 1 and pack({"a": np.zeros(100)})[4] == 1
+    for version in (2, 4):
+        later[4] = version
+        with pytest.raises(CorruptStreamError, match=f"format version {version}; .* reads 3"):
+            unpack(bytes(later))
 
 
 @pytest.mark.parametrize(
-    "change",
+    "values", [[7], [1.5, -2.0, np.nan], [0.0, -0.0], [True, False, True, True]]
+)
+def test_large_arrays_that_repeat_their_values_are_stored_once(values):
+    state = {"a": np.tile(values, 80_000).reshape(4, -1), "b": np.arange(3)}
+    blob = pack(state)
+    assert len(blob) < 300
+    assert_same(unpack(blob), state)
+
+
+def test_arrays_that_nearly_repeat_or_are_small_are_stored_in_full():
+    almost = np.tile([1.5, -2.0, 7.0], 10_000)
+    almost[-1] = 8.0
+    for array in (almost, np.zeros(8000), np.tile(np.arange(5.0), 10_000)):
+        assert len(pack({"a": array})) > array.nbytes
+
+
+def test_the_writer_stores_no_more_repeats_than_the_reader_takes(monkeypatch):
+    monkeypatch.setattr(_persistence, "MAX_REPEATED", 900_000)
+    state = {name: np.full(50_000, 3.0) for name in "abc"}
+    blob = pack(state)
+    assert 400_000 < len(blob) < 401_000
+    assert_same(unpack(blob), state)
+
+
+@pytest.mark.parametrize(
+    "place",
     [
-        ('"deflated":', '"deflated":-'),
-        ('"deflated":', '"deflated":9'),
-        ('"shape":[30000]', '"shape":[30001]'),
-        ('"shape":[30000]', '"shape":[29999]'),
-        ('"shape":[30000]', '"shape":[99999999]'),
+        {"shape": [0], "repeats": 0},
+        {"shape": [4], "repeats": -2},
+        {"shape": [4], "repeats": 2.0},
+        {"shape": [4], "repeats": True},
+        {"shape": [4], "repeats": "2"},
+        {"shape": [5], "repeats": 2},
+        {"shape": [5], "repeats": 3},
+        {"shape": [3], "repeats": 2},
+        {"shape": [2 * 10**12], "repeats": 10**12},
+        {"shape": [2, 1 << 24], "repeats": 1 << 24},
     ],
 )
-def test_damaged_deflated_arrays_are_refused(change):
-    blob = pack({"a": np.tile([1.5, -2.0, 7.0], 10_000)})
-    size = struct.unpack_from("<Q", blob, 20)[0]
-    text, arrays = blob[28 : 28 + size].decode(), blob[28 + size :]
-    text = text.replace(*change).encode()
-    body = struct.pack("<Q", len(text)) + text + arrays
-    with pytest.raises(CorruptStreamError):
-        unpack(blob[:8] + struct.pack("<IQ", zlib.crc32(body), len(body)) + body)
+def test_impossible_repeats_are_refused(place):
+    text = array_text(shape=[4], repeats=2)
+    assert unpack(blob_of(text, struct.pack("<2d", 1, 2)))["a"].tolist() == [1, 2, 1, 2]
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptStreamError):
+            unpack(blob_of(array_text(**place), bytes(16)))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,8 @@ def test_a_rare_far_value_does_not_stretch_the_table():
     tables = IntegerTables.fit(symbols.T)
     assert tables.size[0] == 1
     expected = 14 + 16 - 999_999 * np.log2(1 - 2**-14)
-    assert tables.code_length(symbols).sum() == pytest.approx(expected)
+    # The rounding of states takes or leaves half of the column's share of ROUNDING.
+    assert tables.code_length(symbols).sum() == pytest.approx(expected, abs=0.04 * 999_999 / 2**15)
 
 
 @pytest.mark.parametrize("columns", [0, 1])

@@ -56,6 +56,11 @@ class BitMixture:
     def n_columns(self):
         return len(self.prob)
 
+    @property
+    def least_bits(self):
+        """Bits that no word takes less than: the coder calls no bit certain."""
+        return -self.n_columns * float(np.log2(1 - 2.0**-kernels.PRECISION)) * 0.9999
+
     @classmethod
     def fit(cls, words, rng):
         """The mixture of words (n, n_bits) of 0 and 1 that codes held-out words shortest.
@@ -101,7 +106,8 @@ class BitMixture:
         """Bytes of words (n_bits, n): coded where that is shorter than the bits themselves."""
         words = np.empty(symbols.size + 1, dtype=np.uint16)
         state, first = kernels.encode(symbols, self._frequencies(symbols), words)
-        coded = np.uint32(state).astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
+        coded = int(state).to_bytes(kernels.STATE_BYTES, "little")
+        coded += words[first:].astype("<u2").tobytes()
         raw = np.packbits(symbols.T.astype(bool)).tobytes()
         # The decoder tells them apart by their length.
         return coded if len(coded) < len(raw) else raw
@@ -115,16 +121,18 @@ class BitMixture:
             if bits[out.size :].any():
                 raise CorruptStreamError("A chunk of raw bits ends in more than it declares.")
             return bits[: out.size].reshape(n, -1).T.astype(np.int64)
-        if not 4 <= len(payload) < raw or len(payload) % 2:
+        head = kernels.STATE_BYTES
+        if not head <= len(payload) < raw or len(payload) % 2:
             raise CorruptStreamError(
                 f"A chunk holds {len(payload)} bytes, which {n} words of {self.n_columns} bits "
                 "never take."
             )
-        state, words = np.frombuffer(payload, "<u4", 1)[0], np.frombuffer(payload, "<u2", -1, 4)
+        state = int.from_bytes(payload[:head], "little")
+        words = np.frombuffer(payload, "<u2", offset=head)
         status = kernels.decode(
-            state, words.astype(np.uint16, copy=False), self.weights, self.prob, out
+            np.uint64(state), words.astype(np.uint16, copy=False), self.weights, self.prob, out
         )
-        if status != kernels.OK or state < 1 << 16:
+        if status != kernels.OK or state < kernels.STATE_LOW:
             raise CorruptStreamError("A chunk's entropy code is damaged; fetch the stream again.")
         return out
 

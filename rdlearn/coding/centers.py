@@ -53,6 +53,10 @@ class CenterCode:
         return self.code.least_payload
 
     @property
+    def least_bits(self):
+        return self.code.least_bits
+
+    @property
     def arrangement(self):
         return self.code.arrangement
 
@@ -83,14 +87,17 @@ class CenterCode:
             raise CorruptStreamError("The code names a centre that the model does not have.")
         return symbols
 
+    def describe(self):
+        """The code in plain numbers, for fingerprints."""
+        return self._state(self.code.describe())
+
     def to_state(self):
         """Arrays that `from_state` turns back into the same code."""
-        planes = isinstance(self.code, PlaneCode)
-        return {
-            "planes" if planes else "columns": self.code.to_state(),
-            "centers": self.centers,
-            "zero": self.zero,
-        }
+        return self._state(self.code.to_state())
+
+    def _state(self, inner):
+        kind = "planes" if isinstance(self.code, PlaneCode) else "columns"
+        return {kind: inner, "centers": self.centers, "zero": self.zero}
 
     @classmethod
     def from_state(cls, state):

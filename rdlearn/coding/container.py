@@ -13,13 +13,22 @@ import numpy as np
 
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["CHUNK_HEAD", "MAX_CHUNK", "Header", "chunk_bytes", "read_chunks", "read_header"]
+__all__ = [
+    "CHUNK_HEAD",
+    "MAX_CHUNK",
+    "MAX_VALUES",
+    "Header",
+    "chunk_bytes",
+    "read_chunks",
+    "read_header",
+]
 
 MAGIC = b"RDLS"
 VERSION = 1
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-# Symbols a chunk may hold (rows, where rows have no symbols): bounds what a decoder allocates.
-MAX_CHUNK = 1 << 20
+# Symbols a chunk may hold (rows, where rows have no symbols), and values of the table it stands
+# for; a single row may have more. Both bound what a decoder allocates before it sees more bytes.
+MAX_CHUNK, MAX_VALUES = 1 << 20, 1 << 21
 _HEAD = struct.Struct("<4sBB20s8sQIII")
 _CHUNK = struct.Struct("<II")
 CHUNK_HEAD = _CHUNK.size
@@ -74,7 +83,8 @@ def read_header(file):
         raise CorruptStreamError(f"The stream has version {version}; this rdlearn reads {VERSION}.")
     if zlib.crc32(head[:-4]) != crc:
         raise CorruptStreamError("The stream's header is damaged (wrong checksum).")
-    if dtype >= len(DTYPES) or not 1 <= chunk_rows <= MAX_CHUNK or n_features < 1:
+    large = chunk_rows > 1 and chunk_rows * n_features > MAX_VALUES
+    if dtype >= len(DTYPES) or not 1 <= chunk_rows <= MAX_CHUNK or n_features < 1 or large:
         raise CorruptStreamError("The stream's header declares an impossible shape or dtype.")
     name = codec.rstrip(b"\0").decode("ascii", "replace")
     return Header(name, fingerprint, n_rows, n_features, chunk_rows, DTYPES[dtype])

@@ -114,7 +114,7 @@ class PlaneCode:
     """
 
     # Bytes that any chunk takes: the coder's state.
-    least_payload = 4
+    least_payload = kernels.STATE_BYTES
 
     def __init__(self, arrangement, coder, shift, price):
         self.arrangement, self.coder = arrangement, coder
@@ -161,6 +161,11 @@ class PlaneCode:
     def n_columns(self):
         return self.arrangement.n_symbols
 
+    @property
+    def least_bits(self):
+        """Bits that no row takes less than."""
+        return LEAST_BITS * self.n_columns
+
     def quantize(self, values):
         """Symbols (n_rows, n_symbols), int32, of values in steps."""
         layout = self.arrangement.layout(len(values))
@@ -191,7 +196,7 @@ class PlaneCode:
 
     def decode(self, payload, n_rows):
         """Inverse of `encode`, or CorruptStreamError."""
-        if n_rows * self.n_columns * LEAST_BITS > 8 * len(payload):
+        if n_rows * self.least_bits > 8 * len(payload):
             raise CorruptStreamError(
                 f"A code of {len(payload)} bytes holds less than the {n_rows} x {self.n_columns} "
                 "symbols that it declares: truncated."
@@ -199,6 +204,10 @@ class PlaneCode:
         n_images = 1 if self.arrangement.kind == "columns" else n_rows
         images = self.coder.decode(self.arrangement.layout(n_rows), payload, n_images)
         return self.arrangement.rows(images, n_rows)
+
+    def describe(self):
+        """The code in plain numbers, for fingerprints."""
+        return self.to_state()
 
     def to_state(self):
         """Arrays and numbers that `from_state` turns back into the same code."""
@@ -305,6 +314,7 @@ class ColumnCode:
     def __init__(self, tables):
         self.tables = tables
         self.least_payload, self.n_columns = tables.least_payload, tables.n_columns
+        self.least_bits = tables.least_bits
 
     @classmethod
     def fit(cls, values):
@@ -330,6 +340,10 @@ class ColumnCode:
     def decode(self, payload, n_rows):
         """Inverse of `encode`, or CorruptStreamError."""
         return np.ascontiguousarray(self.tables.decode(payload, n_rows).T)
+
+    def describe(self):
+        """The code in plain integers, for fingerprints."""
+        return self.tables.describe()
 
     def to_state(self):
         """Arrays that `from_state` turns back into the same code."""

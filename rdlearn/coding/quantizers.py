@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdlearn.coding.integers import pack_integers, stored, stored_integers, unpack_integers
+from rdlearn.coding.integers import pack_integers, stored, stored_integers, stored_packed
 from rdlearn.coding.tables import MAX_SHIFT, MAX_SIZE, IntegerTables, quantize_probabilities
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import quantization as kernels
@@ -321,17 +321,22 @@ class ScalarQuantizers:
         state = {**self.tables.to_state(), "points": self.to_state()["points"]}
         return 8 * sum(array.nbytes for array in state.values())
 
-    def to_state(self):
-        """Arrays and numbers that `from_state` turns back into the same quantizers."""
+    def describe(self):
+        """The quantizers in plain numbers, for fingerprints."""
         return {
             "n_columns": self.n_columns,
             "active": self.active,
             "size": self.size.astype(np.uint16),
-            "points": np.frombuffer(pack_integers(self.points), dtype=np.uint8),
+            "points": self.points,
             "step": self.step,
             "slope": self.slope,
-            "tables": self.tables.to_state(),
+            "tables": self.tables.describe(),
         }
+
+    def to_state(self):
+        """Arrays and numbers that `from_state` turns back into the same quantizers."""
+        packed = {"points": pack_integers(self.points), "tables": self.tables.to_state()}
+        return {**self.describe(), **packed}
 
     @classmethod
     def from_state(cls, state):
@@ -340,8 +345,7 @@ class ScalarQuantizers:
         active, size = stored_integers(state, "active"), stored_integers(state, "size")
         if active.size != size.size or np.any((size < 1) | (size > MAX_SIZE)):
             raise CorruptStreamError("The quantizer's numbers of points are impossible.")
-        packed = stored_integers(state, "points").astype(np.uint8)
-        flat = unpack_integers(packed, int(size.sum()))
+        flat = stored_packed(state, "points", int(size.sum()))
         points = np.split(flat, np.cumsum(size)[:-1]) if size.size else []
         tables = IntegerTables.from_state(stored(state, "tables", dict))
         return cls(n_columns, active, points, step, tables, slope)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rdlearn.coding.integers import pack_integers, stored_integers, unpack_integers
+from rdlearn.coding.integers import pack_integers, stored_integers, stored_packed
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import entropy_coding as kernels
 
@@ -19,6 +19,12 @@ TOTAL = 1 << kernels.PRECISION
 MAX_SIZE = 4096
 MAX_SHIFT = 50
 LOOKUP_BITS = 12
+# A state is a whole number of 4 to 2**18 times a symbol's frequency, evenly spread in its
+# logarithm. A symbol at the end of its table lifts the state by so many bits more than one at the
+# start: the mean of log2((q + 1) / q) over the quotients q.
+ROUNDING = 0.03247
+# What rounding of states may leave of the bits of a symbol that is nearly certain.
+LEAST_SHARE = 0.7
 
 
 def quantize_probabilities(probabilities):
@@ -97,8 +103,16 @@ class IntegerTables:
         )
         with np.errstate(divide="ignore"):
             self.bits = kernels.PRECISION - np.log2(flat)
+        # Codes of fixed length only shift a state.
+        rounded = ~self._fixed_length()
+        self.bits += ROUNDING * rounded * ((cum + flat / 2) / TOTAL - 0.5)
         self._entries = (flat.astype(np.uint32) << np.uint32(16)) | cum.astype(np.uint32)
         self._lookup = None
+
+    def _fixed_length(self):
+        """Of each entry, whether all symbols of its table have the same frequency."""
+        most = np.maximum.reduceat(self.frequencies, self.start[:-1]) if self.n_columns else 0
+        return np.repeat(most * self.size == TOTAL, self.size + 1)
 
     def _check(self):
         n = self.n_columns
@@ -144,6 +158,17 @@ class IntegerTables:
     @property
     def n_columns(self):
         return self.low.size
+
+    @property
+    def least_bits(self):
+        """Bits that no sample takes less than."""
+        return LEAST_SHARE * float(self.least_of_columns().sum())
+
+    def least_of_columns(self):
+        """Bits (n_columns,) of the shortest symbol of each column."""
+        if not self.n_columns:
+            return np.zeros(0)
+        return np.minimum.reduceat(self.bits, self.start[:-1]) + self.shift
 
     def code_length(self, symbols):
         """Bits spent on each sample of symbols (n_columns, n); returns (n,) float64.
@@ -215,22 +240,25 @@ class IntegerTables:
         flat = np.concatenate([np.zeros(0, np.uint16), *pieces])
         return flat, start.astype(np.int64), np.array(shifts, dtype=np.int64)
 
-    def to_state(self):
-        """Arrays that `from_state` turns back into the same tables."""
+    def describe(self):
+        """The tables in plain integers, for fingerprints."""
         return {
             "low": self.low,
             "shift": self.shift.astype(np.uint8),
             "size": self.size.astype(np.uint16),
-            "frequencies": np.frombuffer(pack_integers(self.frequencies), dtype=np.uint8),
+            "frequencies": self.frequencies,
         }
+
+    def to_state(self):
+        """Arrays that `from_state` turns back into the same tables."""
+        return {**self.describe(), "frequencies": pack_integers(self.frequencies)}
 
     @classmethod
     def from_state(cls, state):
         low, shift, size = (stored_integers(state, name) for name in ("low", "shift", "size"))
         if not low.size == shift.size == size.size or np.any((size < 1) | (size > MAX_SIZE)):
             raise CorruptStreamError("The integer tables' sizes are impossible.")
-        packed = stored_integers(state, "frequencies").astype(np.uint8)
-        flat = unpack_integers(packed, int((size + 1).sum()))
+        flat = stored_packed(state, "frequencies", int((size + 1).sum()))
         return cls(low, shift, np.split(flat, np.cumsum(size + 1)[:-1]) if size.size else [])
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from rdlearn.coding.integers import pack_integers, stored, stored_integers, unpack_integers
+from rdlearn.coding.integers import pack_integers, stored, stored_integers, stored_packed
 from rdlearn.coding.tables import (
+    LEAST_SHARE,
     MAX_SIZE,
     IntegerTables,
     check_symbols,
@@ -52,6 +53,12 @@ class TrellisTables:
     @property
     def n_columns(self):
         return self.tables.n_columns // 2
+
+    @property
+    def least_bits(self):
+        """Bits that no sample takes less than."""
+        pairs = self.tables.least_of_columns().reshape(-1, 2)
+        return LEAST_SHARE * float(pairs.min(axis=1).sum())
 
     @property
     def layout(self):
@@ -106,31 +113,32 @@ class TrellisTables:
         refuse_damage(status)
         return out
 
-    def to_state(self):
-        """Arrays and numbers that `from_state` turns back into the same tables."""
+    def describe(self):
+        """The tables in plain integers, for fingerprints."""
         # Both tables of a column lie alike, so that turns of numbers take less than a byte each.
         t = self.tables
-        layout = np.concatenate([t.low, t.shift, t.size])
         return {
-            "layout": np.frombuffer(pack_integers(layout), dtype=np.uint8),
-            "frequencies": np.frombuffer(pack_integers(t.frequencies), dtype=np.uint8),
+            "layout": np.concatenate([t.low, t.shift, t.size]),
+            "frequencies": t.frequencies,
             "n_columns": self.n_columns,
             "n_states": self.n_states,
             "joint": self.joint,
         }
+
+    def to_state(self):
+        """Arrays and numbers that `from_state` turns back into the same tables."""
+        state = self.describe()
+        return {**state, **{name: pack_integers(state[name]) for name in ("layout", "frequencies")}}
 
     @classmethod
     def from_state(cls, state):
         n_tables = 2 * stored(state, "n_columns", int)
         if not 0 <= n_tables < MAX_COLUMNS:
             raise CorruptStreamError("The trellis has an impossible number of columns.")
-        layout, frequencies = (
-            stored_integers(state, name).astype(np.uint8) for name in ("layout", "frequencies")
-        )
-        low, shift, size = unpack_integers(layout, 3 * n_tables).reshape(3, -1)
+        low, shift, size = stored_packed(state, "layout", 3 * n_tables).reshape(3, -1)
         if np.any((size < 1) | (size > MAX_SIZE)):
             raise CorruptStreamError("The trellis has tables of impossible sizes.")
-        flat = unpack_integers(frequencies, int((size + 1).sum()))
+        flat = stored_packed(state, "frequencies", int((size + 1).sum()))
         parts = np.split(flat, np.cumsum(size + 1)[:-1]) if n_tables else []
         tables = IntegerTables(low, shift, parts)
         return cls(tables, stored(state, "n_states", int), stored(state, "joint", bool))
@@ -232,17 +240,22 @@ class TrellisQuantizers:
         arrays = [*state["tables"].values(), *state.values()]
         return 8 * sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
 
-    def to_state(self):
-        """Arrays and numbers that `from_state` turns back into the same quantizers."""
+    def describe(self):
+        """The quantizers in plain numbers, for fingerprints."""
         return {
             "n_columns": self.n_columns,
             "active": self.active,
             "step": self.step,
             "reach": self.reach.astype(np.uint16),
-            "points": np.frombuffer(pack_integers(self.points), dtype=np.uint8),
+            "points": self.points,
             "slope": self.slope,
-            "tables": self.tables.to_state(),
+            "tables": self.tables.describe(),
         }
+
+    def to_state(self):
+        """Arrays and numbers that `from_state` turns back into the same quantizers."""
+        packed = {"points": pack_integers(self.points), "tables": self.tables.to_state()}
+        return {**self.describe(), **packed}
 
     @classmethod
     def from_state(cls, state):
@@ -252,8 +265,7 @@ class TrellisQuantizers:
         if np.any((reach < 0) | (reach > MAX_REACH)):
             raise CorruptStreamError("The quantizer's numbers of points are impossible.")
         sizes = 2 * (2 * reach + 1)
-        packed = stored_integers(state, "points").astype(np.uint8)
-        flat = unpack_integers(packed, int(sizes.sum()))
+        flat = stored_packed(state, "points", int(sizes.sum()))
         points = np.split(flat, np.cumsum(sizes)[:-1]) if sizes.size else []
         tables = TrellisTables.from_state(stored(state, "tables", dict))
         points = [p.reshape(2, -1) for p in points]

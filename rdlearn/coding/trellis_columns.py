@@ -23,6 +23,7 @@ class TrellisColumnCode:
             raise CorruptStreamError("The code's paths lead through columns instead of rows.")
         self.quantizers = quantizers
         self.least_payload, self.n_columns = quantizers.tables.least_payload, quantizers.n_columns
+        self.least_bits = quantizers.tables.least_bits
 
     @classmethod
     def fit(cls, values):
@@ -60,6 +61,10 @@ class TrellisColumnCode:
     def decode(self, payload, n_rows):
         """Inverse of `encode`, or CorruptStreamError."""
         return np.ascontiguousarray(self.quantizers.tables.decode(payload, n_rows).T)
+
+    def describe(self):
+        """The code in plain numbers, for fingerprints."""
+        return self.quantizers.describe()
 
     def to_state(self):
         """Arrays and numbers that `from_state` turns back into the same code."""

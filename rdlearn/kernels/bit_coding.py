@@ -1,7 +1,8 @@
 """Words of bits under a mixture of independent bits, in integers: probabilities and rANS.
 
 A word is coded bit by bit. What the components weigh, given the bits before, gives the next bit's
-probability; the weights are 32-bit integers, so that encoder and decoder agree everywhere.
+probability; the weights are 32-bit integers, so that encoder and decoder agree everywhere. The
+coder's state stays in [2**32, 2**48), with words of 16 bits.
 """
 
 import math
@@ -14,6 +15,8 @@ from rdlearn.kernels.jit import JIT
 __all__ = [
     "PRECISION",
     "PROBABILITY_BITS",
+    "STATE_BYTES",
+    "STATE_LOW",
     "bit_frequencies",
     "code_length",
     "decode",
@@ -26,8 +29,9 @@ TOTAL = np.uint64(1 << PRECISION)
 ONE = np.uint64(1 << PROBABILITY_BITS)
 SHIFT = np.uint64(PROBABILITY_BITS)
 PRECISION_BITS = np.uint64(PRECISION)
-ROOM_BITS = np.uint64(32 - PRECISION)
-STATE_LOW = np.uint64(1 << 16)
+STATE_BYTES = 6
+ROOM_BITS = np.uint64(8 * STATE_BYTES - PRECISION)
+STATE_LOW = np.uint64(1 << 32)
 WORD_BITS, WORD_MASK = np.uint64(16), np.uint64(0xFFFF)
 # The largest weight stays in [2**31, 2**32).
 TOP = np.uint64(1 << 31)
@@ -111,7 +115,7 @@ def encode(symbols, frequencies, words):
 def decode(state, words, start, prob, out):
     """Fill out (k, n) of bits; OK, or what is wrong with the stream."""
     k, n = out.shape
-    x, p = np.uint64(state), 0
+    x, p = state, 0
     for i in range(n):
         weights = start.copy()
         for j in range(k):

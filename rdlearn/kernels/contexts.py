@@ -10,8 +10,9 @@ later one?), then its place in the bucket and its sign. Buckets are single numbe
 octaves from there on.
 
 Facts that surprise: magnitudes are cut to `CAP` before they are summed; all symbols are given
-tables forwards and coded backwards; the state of the coder stays in [2**16, 2**32), with words of
-16 bits, and is back at 2**16 when the decoder is done.
+tables forwards and coded backwards; the state of the coder stays in [2**32, 2**48), with words of
+16 bits, and is back at 2**32 when the decoder is done. Probabilities have 16 bits, so that a state
+holds at least 2**16 times any of them: in a smaller one, rounding would cost a few percent.
 """
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = [
     "N_DECISIONS",
     "N_SINGLE",
     "PRECISION",
+    "STATE_BYTES",
+    "STATE_LOW",
     "WEIGHT_BITS",
     "add_up",
     "assign",
@@ -46,11 +49,13 @@ LOWEST, N_BINS = 4, 26
 # Buckets of one number, buckets whose decision is learned, and all there are: up to 2**30.
 N_SINGLE, N_DECISIONS, N_BUCKETS = 8, 22, 62
 
-TOTAL = np.uint32(1 << PRECISION)
-HALF = np.uint32(1 << (PRECISION - 1))
-MASK = TOTAL - np.uint32(1)
-BITS = np.uint32(PRECISION)
-STATE_LOW = np.uint32(1 << 16)
+TOTAL = np.uint64(1 << PRECISION)
+HALF = np.uint64(1 << (PRECISION - 1))
+MASK = TOTAL - np.uint64(1)
+BITS = np.uint64(PRECISION)
+STATE_BYTES = 6
+STATE_LOW = np.uint64(1 << 32)
+ROOM_BITS = np.uint64(32)
 
 OK, OUT_OF_WORDS, TOO_LARGE, LEFT_OVER = range(4)
 
@@ -200,11 +205,11 @@ def code_length(symbols, tables, bits, sign_bits, out):
 
 @njit(inline="always")
 def _push(x, p, words, f, cum):
-    if np.uint64(x) >= np.uint64(f) << np.uint64(16):
+    if x >= f << ROOM_BITS:
         p -= 1
         words[p] = np.uint16(x & MASK)
-        x = np.uint32(x >> BITS)
-    return np.uint32(((x // f) << BITS) + x % f + cum), p
+        x = x >> BITS
+    return ((x // f) << BITS) + x % f + cum, p
 
 
 @njit(**JIT)
@@ -219,22 +224,22 @@ def encode(symbols, tables, prob, negative, words):
         a = abs(q)
         k, base, width = _bucket(a)
         if q != 0:
-            f = np.uint32(negative[t])
+            f = np.uint64(negative[t])
             if q < 0:
-                x, p = _push(x, p, words, f, np.uint32(0))
+                x, p = _push(x, p, words, f, np.uint64(0))
             else:
                 x, p = _push(x, p, words, TOTAL - f, f)
             rest = a - base
             while width > 0:
                 part = min(width, 15)
-                f = np.uint32(1 << (PRECISION - part))
-                x, p = _push(x, p, words, f, np.uint32(rest & ((1 << part) - 1)) * f)
+                f = np.uint64(1 << (PRECISION - part))
+                x, p = _push(x, p, words, f, np.uint64(rest & ((1 << part) - 1)) * f)
                 rest >>= part
                 width -= part
-        f = np.uint32(prob[t, k]) if k < N_DECISIONS else HALF
-        x, p = _push(x, p, words, f, np.uint32(0))
+        f = np.uint64(prob[t, k]) if k < N_DECISIONS else HALF
+        x, p = _push(x, p, words, f, np.uint64(0))
         for d in range(k - 1, -1, -1):
-            f = np.uint32(prob[t, d]) if d < N_DECISIONS else HALF
+            f = np.uint64(prob[t, d]) if d < N_DECISIONS else HALF
             x, p = _push(x, p, words, TOTAL - f, f)
     return x, p
 
@@ -243,16 +248,16 @@ def encode(symbols, tables, prob, negative, words):
 def _refill(x, at, words):
     # Beyond the end zeros come in; the caller looks at `at` before it believes a row.
     if x < STATE_LOW:
-        word = np.uint32(words[at]) if at < words.size else np.uint32(0)
-        return np.uint32((x << BITS) | word), at + 1
+        word = np.uint64(words[at]) if at < words.size else np.uint64(0)
+        return (x << BITS) | word, at + 1
     return x, at
 
 
 @njit(inline="always")
 def _pop_bits(x, at, words, count):
-    shift = BITS - np.uint32(count)
+    shift = BITS - np.uint64(count)
     value = np.int64((x & MASK) >> shift)
-    x = np.uint32(((x >> BITS) << shift) | (x & ((np.uint32(1) << shift) - np.uint32(1))))
+    x = ((x >> BITS) << shift) | (x & ((np.uint64(1) << shift) - np.uint64(1)))
     x, at = _refill(x, at, words)
     return x, at, value
 
@@ -260,7 +265,7 @@ def _pop_bits(x, at, words, count):
 @njit(**JIT)
 def decode(state, words, planes, taps, weights, own, prob, negative, mag, symbols):
     """Inverse of `encode` into symbols (n_images, n_symbols); OK, or what is wrong."""
-    x, at = np.uint32(state), 0
+    x, at = state, 0
     sums = np.empty(planes[:, 3].max(), np.int32)
     for image in range(len(symbols)):
         out = symbols[image]
@@ -277,13 +282,13 @@ def decode(state, words, planes, taps, weights, own, prob, negative, mag, symbol
                     t = group * N_BINS + _bin(sums[j] + one * left + two * before)
                     k = 0
                     while True:
-                        f = np.uint32(prob[t, k]) if k < N_DECISIONS else HALF
+                        f = np.uint64(prob[t, k]) if k < N_DECISIONS else HALF
                         slot = x & MASK
                         if slot < f:
-                            x = np.uint32(f * (x >> BITS) + slot)
+                            x = f * (x >> BITS) + slot
                             x, at = _refill(x, at, words)
                             break
-                        x = np.uint32((TOTAL - f) * (x >> BITS) + slot - f)
+                        x = (TOTAL - f) * (x >> BITS) + slot - f
                         x, at = _refill(x, at, words)
                         k += 1
                         if k == N_BUCKETS:
@@ -300,12 +305,12 @@ def decode(state, words, planes, taps, weights, own, prob, negative, mag, symbol
                                 x, at, part = _pop_bits(x, at, words, 15)
                                 rest = (rest << 15) | part
                             q = ((2 + (k & 1)) << size) + rest
-                        slot, below = x & MASK, np.uint32(negative[t])
+                        slot, below = x & MASK, np.uint64(negative[t])
                         if slot < below:
-                            x = np.uint32(below * (x >> BITS) + slot)
+                            x = below * (x >> BITS) + slot
                             q = -q
                         else:
-                            x = np.uint32((TOTAL - below) * (x >> BITS) + slot - below)
+                            x = (TOTAL - below) * (x >> BITS) + slot - below
                         x, at = _refill(x, at, words)
                     m = np.int32(min(abs(q), CAP))
                     mag[place + j] = m

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 
-from rdlearn import PCACodec, UniformNoiseCodec
+from rdlearn import DBNBlahutArimoto, PCACodec, UniformNoiseCodec
 from rdlearn.coding import container
 
 HERE = Path(__file__).parent
 
 
 def cases():
-    """Yield (name, codec, training table, table to compress, rows a chunk)."""
+    """Yield (name, codec, training table, table to compress or what makes it, rows a chunk)."""
     rng = np.random.default_rng(20180701)
     mixing = rng.normal(size=(4, 4))
     train = rng.normal(size=(800, 4)) @ mixing + [5.0, 0.0, -3.0, 100.0]
@@ -33,6 +33,18 @@ def cases():
     binary = (rng.random((300, 9)) < 0.3).astype(np.float64)
     fixed = PCACodec(n_components=5, n_bits=2, distortion="hamming")
     yield "n_bits", fixed, binary, binary[:33], 16
+    templates = rng.random((4, 16)) < 0.5
+    words = (templates[rng.integers(4, size=1000)] ^ (rng.random((1000, 16)) < 0.03)).astype("f4")
+    net = DBNBlahutArimoto(4, hidden_layer_sizes=(12,), max_iter=3, n_epochs=2, n_gibbs=3)
+    net.set_params(batch_size=20, fine_tune_epochs=30, random_state=0)
+    strange = (rng.random((2000, 16)) < 0.5).astype("f4")
+
+    def rows_of(codec):
+        # The last chunk has words that the model expects least, so that it is written raw.
+        order = np.argsort(-codec.rate_samples(strange), kind="stable")
+        return np.concatenate([words[:260], strange[order[:40]]])
+
+    yield "belief_net", net, words, rows_of, 130
 
 
 def transform_cases():
@@ -79,6 +91,7 @@ def main(names):
         if names and name not in names:
             continue
         codec.fit(train).save(HERE / f"{name}.model")
+        rows = rows(codec) if callable(rows) else rows
         stream = HERE / f"{name}.stream"
         codec.compress_to(rows, stream, chunk_rows=chunk_rows)
         arrays = {"symbols": symbols_of(codec, stream)}
