@@ -134,7 +134,7 @@ class DiscreteCodec(BaseCodec):
         X : array-like or DataFrame of shape (n_samples, n_features)
         chunk_rows : int, default=None
             Rows of a chunk, the unit that can be decoded alone. A chunk has a fixed cost of 8
-            bytes, and of 6 (contexts and bits) or 32 (all others) for the entropy coder. None
+            bytes, and of 6 (contexts and bits) or 40 (all others) for the entropy coder. None
             takes the most a chunk can hold: 2**20 symbols and 2**21 values of the table.
         joint : bool, default=False
             Of ``PCACodec(quantizer="trellis")``: code the rows of a chunk together, along each
@@ -224,7 +224,7 @@ class DiscreteCodec(BaseCodec):
             are rounded. Names that are no strings come back as x0, x1, ...; row labels are not
             part of a stream.
         max_bytes : int, default=None
-            Most bytes of the array that is returned, for streams from strangers: a chunk of 40
+            Most bytes of the array that is returned, for streams from strangers: a chunk of 48
             bytes may stand for 2**21 values where the model keeps no component. None: no limit.
 
         Returns

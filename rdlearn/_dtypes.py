@@ -12,7 +12,7 @@ LARGEST = 1 << 53
 
 def refuse_large_integers(X):
     """ValueError for integers that a float would round; it names the first column that has any."""
-    if hasattr(X, "iloc"):
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
         columns = ((repr(name), X.iloc[:, j]) for j, name in enumerate(X.columns))
     elif hasattr(X, "dtype"):
         columns = enumerate(X.T) if X.dtype.kind in "iuO" and X.ndim == 2 else ()
@@ -76,9 +76,10 @@ def restored(column, kind):
         dtype = types.pandas_dtype(kind)
     except TypeError:
         raise CorruptStreamError(f"The model names {kind!r}, which is no dtype here.") from None
-    if isinstance(dtype, pd.SparseDtype) or not (
-        types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype) or types.is_object_dtype(dtype)
-    ):
+    # Texts and categories that scikit-learn reads as numbers come back as such.
+    fine = types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype)
+    fine = fine or types.is_object_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype)
+    if isinstance(dtype, pd.SparseDtype) or not fine:
         raise CorruptStreamError(f"The model names the dtype {kind!r}, which is not of numbers.")
     if types.is_bool_dtype(dtype):
         return (column >= 0.5).astype(dtype)

@@ -1,10 +1,12 @@
 """The linear transform of images: decorrelated colours, then wavelet bands of unit norm."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from rdlearn.coding.planes import band_shapes, bands
+from rdlearn.kernels.products import affine, cast
 from rdlearn.kernels.wavelet import merge_rows, split_rows
 
 __all__ = ["LEVELS", "Wavelet", "colour_axes"]
@@ -52,8 +54,9 @@ class Wavelet:
     def analyse(self, image):
         """Coefficients (n_symbols,) of an image (height, width, n_channels), float32."""
         height, width, n_channels = image.shape
-        flat = image.reshape(-1, n_channels).astype(np.float32) - self.mean.astype(np.float32)
-        colours = np.ascontiguousarray((flat @ self.axes.T.astype(np.float32)).T)
+        flat = np.ascontiguousarray(image.reshape(-1, n_channels), dtype=np.float32)
+        colours = self._turned(flat, self.mean, self.axes.T, 0 * self.mean)
+        colours = np.ascontiguousarray(colours.T)
         layout = self.layout(height, width)
         out = np.empty(layout.n_symbols, dtype=np.float32)
         _, shapes = band_shapes(height, width, LEVELS)
@@ -96,8 +99,15 @@ class Wavelet:
                 x = np.empty((h, w), dtype=np.float32)
                 merge_rows(np.ascontiguousarray(rows.T), x)
             colours[c] = x.ravel()
-        flat = colours.T @ self.axes.astype(np.float32) + self.mean.astype(np.float32)
+        flat = self._turned(np.ascontiguousarray(colours.T), 0 * self.mean, self.axes, self.mean)
         return flat.reshape(height, width, n_channels)
+
+    @staticmethod
+    def _turned(flat, center, axes, bias):
+        """Pixels (n, n_channels), float32, in other colours: the same on every machine."""
+        out = np.empty_like(flat)
+        affine(flat, *cast(np.float32, center, axes, bias), out)
+        return out
 
 
 def _plane(c, level, o, n_channels):
@@ -119,7 +129,8 @@ def _gains():
                 y = np.empty_like(x)
                 merge_rows(x, y)
                 x = np.vstack([y, np.zeros_like(y)])
-            norms.append(np.sqrt((x**2).sum()))
+            # An exact sum: numpy's depends on the machine's vector instructions.
+            norms.append(math.sqrt(math.fsum((x**2).ravel())))
         low, high = norms
         out.append([np.float32(v) for v in (low * high, low * high, high * high, low * low)])
     return out

@@ -153,18 +153,18 @@ def best_location_scale(law, residual):
 def rans_decode(payload, columns, n):
     """Rows of one entropy-coded chunk, from the description of the format, in Python integers.
 
-    `columns` holds (low, shift, frequencies with the escape last). Eight 32-bit states come
+    `columns` holds (low, shift, frequencies with the escape last). Eight 40-bit states come
     first and take turns by row; 16-bit words follow; escapes are read backwards from the end.
     Raises ValueError where a read passes an end or the states do not return to 2**16.
     """
-    states = [int.from_bytes(payload[4 * j : 4 * j + 4], "little") for j in range(8)]
-    position, end = 32, len(payload)
-    if end < 32 or min(states) < 1 << 16:
+    states = [int.from_bytes(payload[5 * j : 5 * j + 5], "little") for j in range(8)]
+    position, end = 40, len(payload)
+    if end < 40 or min(states) < 1 << 24:
         raise ValueError("states")
 
     def refill(x):
         nonlocal position
-        if x >= 1 << 16:
+        if x >= 1 << 24:
             return x
         if position + 2 > len(payload):
             raise ValueError("words")
@@ -196,7 +196,7 @@ def rans_decode(payload, columns, n):
                 z = groups = 0
                 while True:
                     end -= 1
-                    if end < 32 or groups == 10:
+                    if end < 40 or groups == 10:
                         raise ValueError("escape")
                     z |= (payload[end] & 127) << (7 * groups)
                     groups += 1
@@ -205,7 +205,7 @@ def rans_decode(payload, columns, n):
                 z %= 1 << 64
                 row[i] = (low + ((z >> 1) ^ -(z & 1))) % (1 << 64)
         table.append([v - (1 << 64) if v >> 63 else v for v in row])
-    if position != end or any(x != 1 << 16 for x in states):
+    if position != end or any(x != 1 << 24 for x in states):
         raise ValueError("end")
     return table
 

@@ -91,7 +91,7 @@ def test_chunk_layout():
     checksum = zlib.crc32((3).to_bytes(8, "little") + b"payload")
     assert data == struct.pack("<II", 7, checksum) + b"payload"
     # A chunk's head and the entropy coder's eight states.
-    assert CHUNK_HEAD + IntegerTables.least_payload == 8 + 32
+    assert CHUNK_HEAD + IntegerTables.least_payload == 8 + 40
 
 
 def test_a_long_name_is_refused():

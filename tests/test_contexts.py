@@ -73,10 +73,10 @@ def test_tables_lengths_and_bytes_are_those_of_the_description(case):
     assert ours[0].tolist() == residuals and ours[1].tolist() == tables
     coded = list(zip(sum(residuals, []), sum(tables, []), strict=True))
     laws = coder.prob.tolist(), coder.negative.tolist()
-    # Three rounded terms of float32.
+    # Rounded terms of float32, one for each decision.
     lengths = coder.code_length(layout, symbols)
     assert lengths.shape == symbols.shape and lengths.dtype == np.float32
-    np.testing.assert_allclose(lengths.ravel(), [naive.bits(*c, *laws) for c in coded], rtol=2e-7)
+    np.testing.assert_allclose(lengths.ravel(), [naive.bits(*c, *laws) for c in coded], rtol=3e-7)
     assert coder.encode(layout, symbols) == naive.encode(coded, *laws)
 
 

@@ -98,7 +98,7 @@ def bits(text):
         (bits("000000"), 1),  # no end of the value
         (bits("000000" + "1" + "0" * 9), 1),  # a byte too many
         (bits("000000" + "1" + "1"), 1),  # the padding is not zero
-        (bits("111111" + "1" + "0" * 62), 1),  # a low bit is missing
+        (bits("111111" + "1" + "0" * 57), 1),  # a low bit is missing
         (bits("111111" + "001" + "0" * 63), 1),  # 2 * 2**63
         (bits("000000" + "1" * 33), 33),  # the second block lacks its width
         (pack_integers([1, 2]), -1),

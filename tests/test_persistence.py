@@ -273,7 +273,7 @@ def test_the_writer_stores_no_more_repeats_than_the_reader_takes(monkeypatch):
         {"shape": [5], "repeats": 3},
         {"shape": [3], "repeats": 2},
         {"shape": [2 * 10**12], "repeats": 10**12},
-        {"shape": [2, 1 << 24], "repeats": 1 << 24},
+        {"shape": [2, (1 << 24) + 2], "repeats": (1 << 24) + 2},
     ],
 )
 def test_impossible_repeats_are_refused(place):

@@ -34,6 +34,7 @@ ROOMS = [
     "_threads",
     "_moments",
     "_training",
+    "_dtypes",
     "_validation",
     "_forms",
     "_sklearn",

@@ -134,7 +134,7 @@ def test_a_constant_column_costs_nothing():
     tables = IntegerTables.fit(symbols.T)
     # One in 2**14 is kept for the escape.
     assert tables.code_length(symbols).sum() < 1.1 * 100_000 * 2**-14 / np.log(2)
-    assert len(tables.encode(symbols)) <= 32 + 2
+    assert len(tables.encode(symbols)) <= 40 + 2
 
 
 def test_size_of_a_rounded_gaussian():
@@ -253,8 +253,7 @@ def test_a_rare_far_value_does_not_stretch_the_table():
     tables = IntegerTables.fit(symbols.T)
     assert tables.size[0] == 1
     expected = 14 + 16 - 999_999 * np.log2(1 - 2**-14)
-    # The rounding of states takes or leaves half of the column's share of ROUNDING.
-    assert tables.code_length(symbols).sum() == pytest.approx(expected, abs=0.04 * 999_999 / 2**15)
+    assert tables.code_length(symbols).sum() == pytest.approx(expected, rel=2**-24)
 
 
 @pytest.mark.parametrize("columns", [0, 1])

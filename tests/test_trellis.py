@@ -183,8 +183,8 @@ def test_symbols_come_back_and_bytes_are_what_was_promised(case):
     payload = tables.encode(symbols)
     np.testing.assert_array_equal(tables.decode(payload, symbols.shape[1]), symbols)
     bits = tables.code_length(symbols).sum()
-    # Eight states of 32 bits hold 16 bits each before anything is coded; words are whole.
-    assert bits - 1 <= 8 * len(payload) <= bits * 1.001 + 8 * 32 + 8
+    # Eight states of 40 bits hold 24 bits each before anything is coded; words are whole.
+    assert bits + 8 * 24 - 1 <= 8 * len(payload) <= bits * 1.001 + 8 * 40 + 8
 
 
 @given(coded(), SEEDS)

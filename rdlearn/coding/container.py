@@ -2,7 +2,7 @@
 
 Header (54 bytes): magic, version, dtype, codec name, model fingerprint, rows, features, rows a
 chunk, CRC32. Chunk: length of its payload, CRC32 over its number and payload, payload. With
-the entropy coder's 32 bytes of states a chunk has 40 bytes of fixed cost.
+the entropy coder's 40 bytes of states a chunk has 48 bytes of fixed cost.
 """
 
 import struct

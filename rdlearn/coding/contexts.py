@@ -5,6 +5,7 @@ from scipy.optimize import nnls
 
 from rdlearn.coding.integers import stored_integers
 from rdlearn.coding.planes import N_FEATURES
+from rdlearn.coding.tables import bits_of
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.kernels import contexts as kernels
 
@@ -59,7 +60,7 @@ class ContextCoder:
         # Kernels find it by the table's number in any case.
         self._negative = np.repeat(self.negative, len(prob) // len(negative))
         signs = np.stack([TOTAL - self._negative.astype(np.int64), self._negative], axis=1)
-        self._sign_bits = -np.log2(signs / TOTAL).astype(np.float32)
+        self._sign_bits = bits_of(signs, kernels.PRECISION).astype(np.float32)
 
     @classmethod
     def fit(cls, layouts, symbols, causal=True, signed=False):
@@ -146,7 +147,8 @@ class ContextCoder:
 
     def _bits_of_buckets(self):
         """Bits of each bucket with the place in it, and of having got beyond the last one."""
-        here, later = (-np.log2(share) for share in (self.prob / TOTAL, 1 - self.prob / TOTAL))
+        prob = self.prob.astype(np.int64)
+        here, later = (bits_of(f, kernels.PRECISION) for f in (prob, TOTAL - prob))
         passed = np.cumsum(later, axis=1)
         k = np.arange(kernels.N_DECISIONS)
         inside = np.where(k < kernels.N_SINGLE, 0, (k - kernels.N_SINGLE) // 2 + 2)

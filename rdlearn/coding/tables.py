@@ -8,6 +8,7 @@ from rdlearn.kernels import entropy_coding as kernels
 
 __all__ = [
     "IntegerTables",
+    "bits_of",
     "check_symbols",
     "joined",
     "parted",
@@ -19,12 +20,19 @@ TOTAL = 1 << kernels.PRECISION
 MAX_SIZE = 4096
 MAX_SHIFT = 50
 LOOKUP_BITS = 12
-# A state is a whole number of 4 to 2**18 times a symbol's frequency, evenly spread in its
-# logarithm. A symbol at the end of its table lifts the state by so many bits more than one at the
-# start: the mean of log2((q + 1) / q) over the quotients q.
-ROUNDING = 0.03247
-# What rounding of states may leave of the bits of a symbol that is nearly certain.
-LEAST_SHARE = 0.7
+# What rounding of states leaves at least of the bits of a symbol: they hold 2**10 times its
+# frequency or more.
+LEAST_SHARE = 0.999
+
+
+def bits_of(frequencies, precision):
+    """Bits, float64, of frequencies in units of 2**-precision, inf of 0; the same everywhere.
+
+    The last digits of a logarithm depend on the machine, and thresholds on the bits: they are
+    rounded to float32, where none of an integer up to 2**16 is close to halfway.
+    """
+    with np.errstate(divide="ignore"):
+        return (precision - np.log2(frequencies)).astype(np.float32).astype(np.float64)
 
 
 def quantize_probabilities(probabilities):
@@ -84,7 +92,7 @@ class IntegerTables:
     """
 
     # Bytes that any chunk takes: the coder's states.
-    least_payload = 4 * kernels.N_LANES
+    least_payload = kernels.STATE_BYTES * kernels.N_LANES
 
     def __init__(self, low, shift, frequencies):
         self.low = np.asarray(low, dtype=np.int64)
@@ -95,24 +103,11 @@ class IntegerTables:
         self.frequencies = flat
         self._check()
         cum = np.cumsum(flat) - flat - TOTAL * np.repeat(np.arange(self.n_columns), self.size + 1)
-        used = np.maximum(flat, 1)
-        self.encoder = (
-            flat.astype(np.uint64),
-            cum.astype(np.uint64),
-            (((1 << 46) + used - 1) // used).astype(np.uint64),
-        )
-        with np.errstate(divide="ignore"):
-            self.bits = kernels.PRECISION - np.log2(flat)
-        # Codes of fixed length only shift a state.
-        rounded = ~self._fixed_length()
-        self.bits += ROUNDING * rounded * ((cum + flat / 2) / TOTAL - 0.5)
+        reciprocal = kernels.ABOVE_ONE / np.maximum(flat, 1)
+        self.encoder = flat.astype(np.uint64), cum.astype(np.uint64), reciprocal
+        self.bits = bits_of(flat, kernels.PRECISION)
         self._entries = (flat.astype(np.uint32) << np.uint32(16)) | cum.astype(np.uint32)
         self._lookup = None
-
-    def _fixed_length(self):
-        """Of each entry, whether all symbols of its table have the same frequency."""
-        most = np.maximum.reduceat(self.frequencies, self.start[:-1]) if self.n_columns else 0
-        return np.repeat(most * self.size == TOTAL, self.size + 1)
 
     def _check(self):
         n = self.n_columns
@@ -273,8 +268,8 @@ def check_symbols(symbols, n_columns):
 
 def joined(states, words, escapes):
     """Bytes of a chunk: the coder's states, words, escapes read from the end."""
-    parts = (states.astype("<u4"), words.astype("<u2", copy=False), escapes)
-    return b"".join(part.tobytes() for part in parts)
+    states = states.astype("<u8").view(np.uint8).reshape(-1, 8)[:, : kernels.STATE_BYTES]
+    return states.tobytes() + words.astype("<u2", copy=False).tobytes() + escapes.tobytes()
 
 
 def parted(payload):

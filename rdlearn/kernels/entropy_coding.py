@@ -1,10 +1,11 @@
 """Interleaved rANS over integer tables.
 
 Facts that surprise: the encoder runs backwards so that the decoder runs forwards; eight
-states take turns so that eight symbols are in flight at once; every state starts at 2**16
+states take turns so that eight symbols are in flight at once; every state starts at 2**24
 in the encoder and must be back there when the decoder is done, which catches most damage
-that a checksum let through. States stay in [2**16, 2**32), words are 16 bits, and the
-frequencies of one table sum to 2**14.
+that a checksum let through. States stay in [2**24, 2**40), words are 16 bits, and the
+frequencies of one table sum to 2**14, so that a state holds at least 2**10 times any of them:
+in a smaller one, rounding would cost up to a percent.
 
 Source: Duda 2013 (arXiv:1311.2540); interleaving: Giesen 2014 (arXiv:1402.3392).
 """
@@ -14,16 +15,29 @@ from numba import njit
 
 from rdlearn.kernels.jit import JIT
 
-__all__ = ["N_LANES", "PRECISION", "code_length", "count_escapes", "decode", "encode"]
+__all__ = [
+    "ABOVE_ONE",
+    "N_LANES",
+    "PRECISION",
+    "STATE_BYTES",
+    "code_length",
+    "count_escapes",
+    "decode",
+    "encode",
+]
 
 PRECISION = 14
 N_LANES = 8
 TOTAL = np.uint64(1 << PRECISION)
-STATE_LOW = np.uint64(1 << 16)
+STATE_BYTES = 5
+STATE_BITS = 8 * STATE_BYTES
+STATE_LOW = np.uint64(1 << (STATE_BITS - 16))
 WORD_MASK = np.uint64(0xFFFF)
-# x // f is (x * ceil(2**46 / f)) >> 46, exact because x < f * 2**18 when a symbol is pushed.
-RECIPROCAL_BITS = np.uint64(46)
-ROOM_BITS = np.uint64(32 - PRECISION)
+ROOM_BITS = np.uint64(STATE_BITS - PRECISION)
+# x // f is the whole part of x times this over f: the product is too large by less than 2**-50 of
+# itself, which is below 2**26 when a symbol is pushed, and a quotient that is not whole lies at
+# least 2**-14 below the next whole number.
+ABOVE_ONE = 1 + 2.0**-51
 PRECISION_BITS = np.uint64(PRECISION)
 LANE_MASK = N_LANES - 1
 
@@ -38,7 +52,8 @@ def _push(x, p, words, s, freq, cum, reciprocal):
     full = x >= (f << ROOM_BITS)
     p -= np.int64(full)
     x = x >> (np.uint64(full) << np.uint64(4))
-    return x + ((x * reciprocal[s]) >> RECIPROCAL_BITS) * (TOTAL - f) + cum[s], p
+    quotient = np.uint64(np.int64(np.float64(np.int64(x)) * reciprocal[s]))
+    return x + quotient * (TOTAL - f) + cum[s], p
 
 
 @njit(inline="always")
@@ -152,7 +167,7 @@ def _push_low_bits(x, p, words, delta, shift):
     while done < shift:
         width = min(PRECISION, shift - done)
         words[p - 1] = np.uint16(x & WORD_MASK)
-        full = x >= (np.uint64(1) << np.uint64(32 - width))
+        full = x >= (np.uint64(1) << np.uint64(STATE_BITS - width))
         p -= np.int64(full)
         x = x >> (np.uint64(full) << np.uint64(4))
         piece = (delta >> np.uint64(done)) & ((np.uint64(1) << np.uint64(width)) - np.uint64(1))
@@ -193,8 +208,8 @@ def _read_lanes(payload, lanes):
     """Fill in the coder's states from a chunk's first bytes; whether they are possible."""
     for j in range(N_LANES):
         x = np.uint64(0)
-        for b in range(4):
-            x |= np.uint64(payload[4 * j + b]) << np.uint64(8 * b)
+        for b in range(STATE_BYTES):
+            x |= np.uint64(payload[STATE_BYTES * j + b]) << np.uint64(8 * b)
         if x < STATE_LOW:
             return False
         lanes[j] = x
