@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from rdlearn._discrete import check_size
 from rdlearn.exceptions import CorruptStreamError
 
 __all__ = ["MAGIC", "ImageMixin", "checked_image_shape", "read_image_head", "refuse_stack"]
@@ -95,12 +96,14 @@ class ImageMixin:
         checksum = zlib.crc32(payload, zlib.crc32(head))
         return head + checksum.to_bytes(CHECKSUM, "little") + payload
 
-    def decode_image(self, data):
+    def decode_image(self, data, *, max_bytes=None):
         """The image in the bytes of `encode_image`.
 
         Parameters
         ----------
         data : bytes-like
+        max_bytes : int, default=None
+            Most bytes of the image, for files from strangers; None: 2**26 pixels.
 
         Returns
         -------
@@ -112,6 +115,8 @@ class ImageMixin:
         ------
         CorruptStreamError
             The bytes are damaged, truncated, or were written by another model.
+        ValueError
+            The image takes more than `max_bytes`.
         """
         check_is_fitted(self)
         if not isinstance(data, bytes | bytearray | memoryview):
@@ -125,12 +130,13 @@ class ImageMixin:
                 f"The image was written by another model ({head.fingerprint.hex()}) than this one "
                 f"({self.fingerprint.hex()}); load the model it was encoded with."
             )
-        pixels = self._decode_pixels(head.payload, head.height, head.width) * (
-            WHITE / self._white()
-        )
+        shape = head.height, head.width, 1 if head.grey else self._image_channels()
+        check_size("image", shape, np.uint8, max_bytes)
+        pixels = self._decode_pixels(head.payload, head.height, head.width)
+        pixels *= WHITE / self._white()
         if head.grey:
             pixels = pixels.mean(axis=2, keepdims=True)
-        pixels = np.clip(np.rint(pixels), 0, WHITE).astype(np.uint8)
+        pixels = np.clip(np.rint(pixels, out=pixels), 0, WHITE, out=pixels).astype(np.uint8)
         return pixels[:, :, 0] if head.grey or pixels.shape[2] == 1 else pixels
 
     def _image_channels(self):

@@ -152,8 +152,16 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         return self.code_.quantize(steps)
 
     def _dequantize(self, symbols, dtype):
-        values = self.code_.dequantize(symbols) * np.float32(self.step_)
-        return self._moved(values, 1).astype(dtype)
+        return self._coded_values(self.code_, symbols).astype(dtype, copy=False)
+
+    def _coded_values(self, code, symbols):
+        """Values, float32, that symbols of a code stand for."""
+        values = np.ascontiguousarray(code.dequantize(symbols))
+        values *= np.float32(self.step_)
+        # In place: images are large.
+        places = values.reshape(*values.shape[:-1], -1, len(self.offset_))
+        places += self.offset_
+        return values
 
     @property
     def _tables(self):
@@ -176,10 +184,10 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _n_features_out(self):
         return self.code_.n_columns
 
-    def _moved(self, values, sign):
-        """Values (..., n_symbols) plus or minus the offsets of the channels, place after place."""
+    def _moved(self, values):
+        """Values (..., n_symbols) less the offsets of the channels, place after place."""
         places = values.reshape(*values.shape[:-1], -1, len(self.offset_))
-        return (places + np.float32(sign) * self.offset_).reshape(values.shape)
+        return (places - self.offset_).reshape(values.shape)
 
     # Images.
 
@@ -194,16 +202,15 @@ class TransformCodec(ImageMixin, DiscreteCodec):
 
             def cost(symbols):
                 nats = bits_to_nats(float(code.code_length(symbols)[0]))
-                return nats + self._priced_loss(
-                    pixels, self._pixels(transform, code, symbols, *size)
-                )
+                decoded = transform.synthesise(self._coded_values(code, symbols)[0], *size)
+                return nats + self._priced_loss(pixels, self.distortion_.reproduction(decoded))
 
             # The search looks at learned laws and at pixels beyond black and white.
             symbols = min(both, key=cost)
         return code.encode(symbols)
 
     def _pixel_symbols(self, code, values):
-        steps = self._in_steps(self._moved(values, -1))[None]
+        steps = self._in_steps(self._moved(values))[None]
         if not (np.abs(steps) < MAX_SYMBOL).all():
             raise ValueError(
                 "The image lies too many steps outside the training data to be coded; fit on "
@@ -214,12 +221,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _decode_pixels(self, payload, height, width):
         transform = self._image_transform()
         code = self.code_.resized(*transform.places(height, width))
-        return self._pixels(transform, code, code.decode(payload, 1), height, width)
-
-    def _pixels(self, transform, code, symbols, height, width):
-        values = code.dequantize(symbols)[0] * np.float32(self.step_)
-        pixels = transform.synthesise(self._moved(values, 1), height, width)
-        return self.distortion_.reproduction(pixels)
+        values = self._coded_values(code, code.decode(payload, 1))[0]
+        return self.distortion_.reproduction(transform.synthesise(values, height, width))
 
     # Both views.
 

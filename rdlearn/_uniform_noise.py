@@ -367,7 +367,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     def _values(self, X):
         values = self._encode(X)[2] if self.image_shape_ is None else self._analysed(X)
-        return self._moved(values, -1)
+        return self._moved(values)
 
     def _decode(self, Z):
         if self.architecture_ == "dense":

@@ -12,6 +12,8 @@ from rdlearn.kernels.wavelet import merge_rows, split_rows
 __all__ = ["LEVELS", "Wavelet", "colour_axes"]
 
 LEVELS = 6
+# Pixels whose colours are turned at a time, which a cache holds.
+BLOCK_PIXELS = 1 << 14
 # Side of the image whose centre says what a band's basis functions weigh.
 PROBE = 1024
 
@@ -54,7 +56,7 @@ class Wavelet:
     def analyse(self, image):
         """Coefficients (n_symbols,) of an image (height, width, n_channels), float32."""
         height, width, n_channels = image.shape
-        flat = np.ascontiguousarray(image.reshape(-1, n_channels), dtype=np.float32)
+        flat = image.reshape(-1, n_channels)
         colours = self._turned(flat, self.mean, self.axes.T, 0 * self.mean)
         colours = np.ascontiguousarray(colours.T)
         layout = self.layout(height, width)
@@ -91,22 +93,27 @@ class Wavelet:
                 h, w = (sum(shapes[level][o][axis] for o in (0, 1)) for axis in (0, 1))
                 both = np.empty((w, h), dtype=np.float32)
                 both[:b, :a] = x.T
+                # The last level is the channel itself; images are large, so that nothing stays.
+                last = level == LEVELS - 1
+                x = colours[c].reshape(h, w) if last else np.empty((h, w), dtype=np.float32)
                 for o, part in enumerate((both[b:, :a], both[:b, a:], both[b:, a:])):
                     where, shape = layout.symbols_of(_plane(c, level, o, n_channels))
                     part[:] = (values[where] * np.float32(1 / gains[level][o])).reshape(shape).T
                 rows = np.empty_like(both)
                 merge_rows(both, rows)
-                x = np.empty((h, w), dtype=np.float32)
+                del both, part
                 merge_rows(np.ascontiguousarray(rows.T), x)
-            colours[c] = x.ravel()
-        flat = self._turned(np.ascontiguousarray(colours.T), 0 * self.mean, self.axes, self.mean)
-        return flat.reshape(height, width, n_channels)
+        return self._turned(colours.T, 0 * self.mean, self.axes, self.mean).reshape(
+            height, width, n_channels
+        )
 
     @staticmethod
     def _turned(flat, center, axes, bias):
-        """Pixels (n, n_channels), float32, in other colours: the same on every machine."""
-        out = np.empty_like(flat)
-        affine(flat, *cast(np.float32, center, axes, bias), out)
+        """Pixels (n, n_channels) in other colours, float32: the same on every machine."""
+        out, operands = np.empty(flat.shape, np.float32), cast(np.float32, center, axes, bias)
+        for start in range(0, len(flat), BLOCK_PIXELS):
+            block = np.ascontiguousarray(flat[start : start + BLOCK_PIXELS], dtype=np.float32)
+            affine(block, *operands, out[start : start + BLOCK_PIXELS])
         return out
 
 
