@@ -82,30 +82,34 @@ class Wavelet:
     def synthesise(self, values, height, width):
         """Image (height, width, n_channels), float32, of coefficients in coding order."""
         n_channels = len(self.mean)
-        layout, gains = self.layout(height, width), _gains()
-        _, shapes = band_shapes(height, width, LEVELS)
+        layout = self.layout(height, width)
         colours = np.empty((n_channels, height * width), dtype=np.float32)
         for c in range(n_channels):
-            where, shape = layout.symbols_of(c)
-            x = values[where].reshape(shape) / gains[0][3]
-            for level in range(LEVELS):
-                (a, _), (_, b) = shapes[level][:2]
-                h, w = (sum(shapes[level][o][axis] for o in (0, 1)) for axis in (0, 1))
-                both = np.empty((w, h), dtype=np.float32)
-                both[:b, :a] = x.T
-                # The last level is the channel itself; images are large, so that nothing stays.
-                last = level == LEVELS - 1
-                x = colours[c].reshape(h, w) if last else np.empty((h, w), dtype=np.float32)
-                for o, part in enumerate((both[b:, :a], both[:b, a:], both[b:, a:])):
-                    where, shape = layout.symbols_of(_plane(c, level, o, n_channels))
-                    part[:] = (values[where] * np.float32(1 / gains[level][o])).reshape(shape).T
-                rows = np.empty_like(both)
-                merge_rows(both, rows)
-                del both, part
-                merge_rows(np.ascontiguousarray(rows.T), x)
+            self._merge(values, c, layout, colours[c].reshape(height, width))
         return self._turned(colours.T, 0 * self.mean, self.axes, self.mean).reshape(
             height, width, n_channels
         )
+
+    def _merge(self, values, c, layout, out):
+        """Fill `out` (height, width) with channel c of coefficients in coding order."""
+        n_channels, gains = len(self.mean), _gains()
+        _, shapes = band_shapes(*out.shape, LEVELS)
+        where, shape = layout.symbols_of(c)
+        x = values[where].reshape(shape) / gains[0][3]
+        for level in range(LEVELS):
+            (a, _), (_, b) = shapes[level][:2]
+            h, w = (sum(shapes[level][o][axis] for o in (0, 1)) for axis in (0, 1))
+            both = np.empty((w, h), dtype=np.float32)
+            both[:b, :a] = x.T
+            for o, part in enumerate((both[b:, :a], both[:b, a:], both[b:, a:])):
+                where, shape = layout.symbols_of(_plane(c, level, o, n_channels))
+                part[:] = (values[where] * np.float32(1 / gains[level][o])).reshape(shape).T
+            rows = np.empty_like(both)
+            merge_rows(both, rows)
+            # Large images: no more than two copies of a channel at a time.
+            del both, part
+            x = out if level == LEVELS - 1 else np.empty((h, w), dtype=np.float32)
+            merge_rows(np.ascontiguousarray(rows.T), x)
 
     @staticmethod
     def _turned(flat, center, axes, bias):

@@ -16,7 +16,7 @@ from test_fuzz import mutate
 from rdlearn.coding.tables import IntegerTables
 from rdlearn.kernels import entropy_coding
 
-HEAD, N_ROWS, N_MUTANTS = 32, 64, 400
+HEAD, N_ROWS, N_MUTANTS = 40, 64, 400
 PLANTED = {
     "intact": ("", ""),
     "eight_at_once": (" and p + N_LANES <= n_words", ""),

@@ -18,13 +18,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from stream_bytes import HEADER, header_checksum, join_stream, repaired_checksums, split_stream
 
 from rdlearn import PCACodec, _persistence, load
 from rdlearn.coding.integers import pack_integers, unpack_integers
 from rdlearn.exceptions import CorruptStreamError
 
 N_STREAMS, N_MODELS = 1500, 1000  # of each of five codecs
-HEADER = 54
 ROWS = 150
 # What zlib and the interpreter take by themselves, whatever the input.
 SLACK = 1 << 20
@@ -115,42 +115,6 @@ def mutate(rng, data):
                 del data[a:b]
             case _:
                 data[a:c] = data[b:c] + data[a:b]
-    return bytes(data)
-
-
-def split_stream(data):
-    payloads, position = [], HEADER
-    while position < len(data):
-        (length,) = struct.unpack_from("<I", data, position)
-        payloads.append(data[position + 8 : position + 8 + length])
-        position += 8 + length
-    return data[:HEADER], payloads
-
-
-def header_checksum(head):
-    return head[:50] + struct.pack("<I", zlib.crc32(head[:50]))
-
-
-def join_stream(head, payloads):
-    chunks = []
-    for number, payload in enumerate(payloads):
-        checksum = zlib.crc32(payload, zlib.crc32(struct.pack("<Q", number)))
-        chunks.append(struct.pack("<II", len(payload), checksum) + payload)
-    return header_checksum(head) + b"".join(chunks)
-
-
-def repaired_checksums(data):
-    """A damaged stream with every checksum right, by its own declared lengths."""
-    data = bytearray(data)
-    if len(data) >= HEADER:
-        data[:HEADER] = header_checksum(bytes(data[:HEADER]))
-    position, number = HEADER, 0
-    while position + 8 <= len(data):
-        (length,) = struct.unpack_from("<I", data, position)
-        payload = bytes(data[position + 8 : position + 8 + length])
-        checksum = zlib.crc32(payload, zlib.crc32(struct.pack("<Q", number)))
-        struct.pack_into("<I", data, position + 4, checksum)
-        position, number = position + 8 + length, number + 1
     return bytes(data)
 
 
