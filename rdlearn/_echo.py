@@ -68,9 +68,9 @@ class EchoMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows. All of them say what mean and covariance the noise has, and 2000
-            taken at random make it. They may be those that are coded later: none becomes part of
-            its own noise.
+            At least two rows. The noise is made of 2000 of them at random, and has the mean and
+            covariance that all of them give. They may be those that are coded later: none becomes
+            part of its own noise.
 
         Returns
         -------
@@ -79,8 +79,7 @@ class EchoMixin:
         Raises
         ------
         ValueError
-            X has one row, or rows so far from those of training that their codes are no
-            population.
+            X has one row only, or a row too far from those of training.
         """
         X = self._check_input(X)
         if len(X) < 2:
@@ -229,7 +228,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
     pool_shift_, pool_scale_ : ndarray of shape (n_pool, n_components_), float32
         f and sigma of up to 2000 training rows, which the noise of new rows is made of.
     pool_chains_ : ndarray of shape (2, n_pool, n_components_), float32
-        Noise that chains down and up the pool make.
+        Noise that chains down and up the pool make, shifted and scaled to have the mean and the
+        variance of the population's noise.
     pool_keys_ : ndarray of shape (n_pool,), uint64
         What these rows are recognised by: none becomes part of its own noise.
     pool_mean_, mixing_ : ndarray of shape (n_components_,) and (n_components_, n_components_)
