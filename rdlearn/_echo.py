@@ -5,11 +5,13 @@ from numbers import Integral
 import numpy as np
 
 from rdlearn._autoencoder import Autoencoder
+from rdlearn._moments import Moments
 from rdlearn._sklearn import Interval
+from rdlearn._validation import explain_far
 from rdlearn.channels.diagonal_echo import DiagonalEchoChannel
 from rdlearn.channels.echo import EchoChannel
 from rdlearn.exceptions import CorruptStreamError
-from rdlearn.kernels.echo import pool_chain, pool_noise
+from rdlearn.kernels.echo import POOL_WORDS, pool_chain, pool_noise
 
 __all__ = ["EchoAutoencoder", "EchoMixin"]
 
@@ -25,17 +27,26 @@ class EchoMixin:
     def _channel_shape(self):
         return {"noise_terms_": self.noise_terms}
 
-    def _learn_noise(self, encoded, keys):
+    def _learn_noise(self, encoded, keys, population):
         channel = self._channel()
         shift, log_scale = channel.split(encoded)
         shift, scale = shift.copy(), np.exp(log_scale)
-        mean, mixing, log_det = channel.mix(shift, scale)
+        members, everyone = Moments(2 * self.n_components_), Moments(2 * self.n_components_)
+        members.update(np.hstack([shift, scale]))
+        for block in population:
+            f, log_s = channel.split(block)
+            everyone.update(np.hstack([f, np.exp(log_s)]))
+        mean, mixing, log_det, centre, deviation = channel.mix(everyone, members)
         mean, mixing = mean.astype(np.float32), mixing.astype(np.float32)
         chains = np.empty((2, *shift.shape), dtype=np.float32)
         pool = (shift, scale, mean, mixing)
         for chain, step in zip(chains, (-1, 1), strict=True):
-            # Noise of the right variance begins both chains, and of the right mean over the two.
-            pool_chain(*pool, channel.typical_noise(shift, scale, step), step, chain)
+            pool_chain(*pool, (centre + step * deviation).astype(np.float32), step, chain)
+        # The places of a chain depend on each other, so that their variances are a few per cent
+        # off. Codes that are put before them keep the moments that they find.
+        spread = chains.std(axis=(0, 1), dtype=np.float64)
+        gain = np.divide(deviation, spread, out=np.ones_like(spread), where=spread > 0)
+        chains[:] = centre + gain * (chains - chains.mean(axis=(0, 1), dtype=np.float64))
         return {
             "pool_shift_": shift,
             "pool_scale_": scale,
@@ -57,12 +68,18 @@ class EchoMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows, of which 2000 are taken at random. They may be those that are
-            coded later: none becomes part of its own noise.
+            At least two rows. The noise is made of 2000 of them at random, and has the mean and
+            covariance that all of them give. They may be those that are coded later: none becomes
+            part of its own noise.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            X has one row only, or a row too far from those of training.
         """
         X = self._check_input(X)
         if len(X) < 2:
@@ -70,10 +87,17 @@ class EchoMixin:
                 f"The noise of a row is made of other rows, but X has {len(X)}; pass 2 or more."
             )
         _, _, encoded, keys = self._encode(X)
+        self._refuse_far(X, encoded)
         # In random order: tables are often sorted, and runs of equal rows make noise grow.
         pool = np.random.Generator(np.random.Philox(self.noise_seed_)).permutation(len(X))
         pool = pool[: self._pool_rows]
-        vars(self).update(self._learn_noise(encoded[pool], keys[pool]))
+        try:
+            noise = self._learn_noise(encoded[pool], keys[pool], [encoded])
+        except np.linalg.LinAlgError:
+            # One row's code is so far out that the others' are equal beside it.
+            names = list(getattr(self, "feature_names_in_", range(X.shape[1])))
+            raise explain_far(X, self.mean_, self._units(), names, 0) from None
+        vars(self).update(noise)
         return self
 
     def _noise(self, keys, bits_of):
@@ -84,7 +108,7 @@ class EchoMixin:
         own = np.where(self.pool_keys_[own] == keys, own, -1)
         noise = np.empty((len(keys), self.n_components_), dtype=np.float32)
         pool = (self.pool_shift_, self.pool_scale_, self.pool_mean_, self.mixing_)
-        pool_noise(*pool, self.pool_chains_, own, bits_of(3), noise)
+        pool_noise(*pool, self.pool_chains_, own, bits_of(POOL_WORDS), noise)
         return noise
 
     def _mean_noise(self):
@@ -204,13 +228,15 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
     pool_shift_, pool_scale_ : ndarray of shape (n_pool, n_components_), float32
         f and sigma of up to 2000 training rows, which the noise of new rows is made of.
     pool_chains_ : ndarray of shape (2, n_pool, n_components_), float32
-        Noise that chains down and up the pool make.
+        Noise that chains down and up the pool make, shifted and scaled to have the mean and the
+        variance of the population's noise.
     pool_keys_ : ndarray of shape (n_pool,), uint64
         What these rows are recognised by: none becomes part of its own noise.
     pool_mean_, mixing_ : ndarray of shape (n_components_,) and (n_components_, n_components_)
         Noise is ``mixing_ @ (code - pool_mean_)`` of another row's code.
     log_det_ : float
-        ln |det mixing_|.
+        ln |det M| of the formula above, from the codes of all training rows. `mixing_` is M as
+        the codes of the pool have it, whose covariance differs by chance from that of all.
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature.
     n_components_ : int

@@ -71,6 +71,12 @@ class Batches:
         fresh = self.redraw(rng, rows)
         return *(fresh if self.ops is None else map(self.ops.to_device, fresh)), side
 
+    def blocks(self, size, seed):
+        """x of all rows in their order, `size` at a time; what is drawn afresh, by the seed."""
+        rng = np.random.Generator(np.random.Philox(seed))
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))), rng)[0]
+
     def split(self, rows):
         """Some rows on their own."""
         redraw = self.redraw

@@ -4,6 +4,7 @@ A subclass supplies the channel, the loss, and the noise of a row.
 """
 
 import contextlib
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -76,8 +77,8 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         """Expected noise (k,), float32."""
         raise NotImplementedError
 
-    def _learn_noise(self, encoded, keys):
-        """Attributes that `_noise` needs, from encoder outputs and keys of training rows."""
+    def _learn_noise(self, encoded, keys, population):
+        """What `_noise` needs: from outputs and keys of some rows, and blocks of all outputs."""
         return {}
 
     @contextlib.contextmanager
@@ -231,8 +232,10 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         def model(params):
             if not self._pool_rows:
                 return {"params_": params}
-            encoded = self._encode_rows(objective, objective.views(params), pool_x)
-            return {"params_": params, **self._learn_noise(encoded, keys_of(pool_x))}
+            encode = partial(self._encode_rows, objective, objective.views(params))
+            population = map(encode, train.blocks(BLOCK_ROWS, self.noise_seed_))
+            noise = self._learn_noise(encode(pool_x), keys_of(pool_x), population)
+            return {"params_": params, **noise}
 
         self._model = model
 

@@ -258,19 +258,18 @@ def naive_echo(encoded, order, tail, clip):
     return code, -np.log(scale).sum(axis=1), scale[order], noise
 
 
-def naive_pool_noise(shift, scale, mean, mixing, chains, own, bits, fresh):
-    """Noise of rows: a place of the chains, then fresh members by a stride; never the row's own."""
+def naive_pool_noise(shift, scale, mean, mixing, chains, own, bits):
+    """Noise of rows: a place of the chains, then random members; never the row's own."""
     m = len(shift)
     noise = np.empty((len(own), shift.shape[1]))
-    for i, (row, (place, start, stride)) in enumerate(zip(own, bits.tolist(), strict=True)):
+    for i, (row, (place, *members)) in enumerate(zip(own, bits.tolist(), strict=True)):
         # chains[0][t] holds members t to the last, chains[1][t] the first to t.
         allowed = [(c, t) for c in range(2) for t in range(m)]
         if row >= 0:
             allowed = [(1, t) for t in range(row)] + [(0, t) for t in range(row + 1, m)]
         chain, t = allowed[place % len(allowed)]
         eps = chains[chain, t].astype(np.float64)
-        for step in range(fresh):
-            member = (start % m + step * (1 + stride % (m - 1))) % m
+        for member in (word % m for word in members):
             if member != row:
                 eps = mixing @ (shift[member] + scale[member] * eps - mean)
         noise[i] = eps

@@ -107,6 +107,32 @@ def test_a_gaussian_vector_reaches_reverse_water_filling():
     assert level == pytest.approx(0.25, rel=0.1)
 
 
+def unit_rows(rng, n, k):
+    """Normal rows whose own covariance is the identity, not an estimate of it."""
+    X = rng.normal(size=(n, k))
+    X -= X.mean(axis=0)
+    return np.linalg.solve(np.linalg.cholesky(X.T @ X / n), X.T).T
+
+
+@pytest.mark.parametrize(
+    "k, noise_terms, seed", [(1, None, 2), (1, None, 3), (1, 99, 2), (16, None, 1)]
+)
+def test_the_rate_of_a_gaussian_does_not_depend_on_which_rows_the_pool_took(k, noise_terms, seed):
+    # Seeds whose pools of 2000 have variances that are off by up to 5 %.
+    rng, n, draws = np.random.default_rng(seed), 200_000 // (3 + k), 8
+    X, fresh = unit_rows(rng, 20_000, k), unit_rows(rng, n, k)
+    params = {"hidden_layer_sizes": (), "beta": 2.0, "max_iter": 20, "random_state": seed}
+    codec = EchoAutoencoder(k, noise_terms=noise_terms, **params).fit(X)
+    for _ in ("training rows", "the rows themselves"):
+        codes = (codec.sample_codes(fresh, random_state=s) for s in range(draws))
+        errors = np.mean([(fresh - codec.inverse_transform(Z)) ** 2 for Z in codes])
+        gap = codec.rate(fresh) * np.log(2) + k / 2 * np.log(errors)
+        # Of k n draws of squares of normal errors, half of which goes into every rate.
+        standard_error = k / 2 * np.sqrt(2 / (k * n * draws))
+        assert -4 * standard_error <= gap <= 0.01 * np.sqrt(k)
+        codec.set_noise_pool(fresh)
+
+
 def test_truncated_noise_has_the_floor_of_its_clip():
     X = table(200, 3)
     params = {"hidden_layer_sizes": (), "learning_rate_init": 0.05, "max_iter": 200}
@@ -199,6 +225,43 @@ def test_noise_has_the_law_of_the_code(noise_terms):
     assert np.ptp(scale) > 0.02
     # Two samples of 2000 of one law: beyond this once in 10,000 times.
     assert ks_2samp(codes, noise).statistic < 2.2 * np.sqrt(2 / 2000)
+
+
+def law_of_noise(f, scale, mean, mixing):
+    """Mean and covariance of noise that is mixed from codes of these rows and such noise."""
+    f = f - mean
+    centre, square = np.zeros(f.shape[1]), np.eye(f.shape[1])
+    for _ in range(1000):
+        crossed = (f.T @ scale / len(f)) * centre
+        square = f.T @ f / len(f) + crossed + crossed.T + scale.T @ scale / len(f) * square
+        square = mixing @ square @ mixing.T
+        centre = mixing @ (f + scale * centre).mean(axis=0)
+    return centre, square - np.outer(centre, centre)
+
+
+@pytest.mark.parametrize("beta, noise_terms", [(3.0, None), (0.1, None), (3.0, 40)])
+def test_noise_has_the_moments_of_all_rows_though_it_is_made_of_some(beta, noise_terms):
+    X, n = table(6000), 100_000
+    codec = EchoAutoencoder(3, beta=beta, noise_terms=noise_terms, **SMALL | {"max_iter": 5})
+    f, scale, _ = naive_outputs(codec.fit(X), X)
+    for rows in (slice(None), slice(3000)):
+        part = f[rows], scale[rows]
+        mean, mixing = (0.0, np.eye(3)) if noise_terms else naive_mixing(*part)
+        assert codec.log_det_ == pytest.approx(np.linalg.slogdet(mixing)[1], abs=1e-4)
+        centre, covariance = law_of_noise(*part, mean, mixing)
+        # A row that is not in the pool has noise of all of it.
+        row = np.flatnonzero(~np.isin(codec._encode(X)[3], codec.pool_keys_))[-1]
+        codes = codec.sample_codes(np.repeat(X[row : row + 1], n, axis=0), random_state=0)
+        noise = (codes - f[row]) / scale[row]
+        deviation = np.sqrt(np.diag(covariance))
+        error = np.abs(noise.mean(axis=0) - centre) / deviation
+        assert np.all(error < 5 / np.sqrt(n))
+        # Room for an excess kurtosis of 1.
+        error = np.abs(np.cov(noise.T) - covariance) / np.outer(deviation, deviation)
+        assert np.all(np.diag(error) < 5 * np.sqrt(3 / n))
+        # What the places of a chain have in common is taken out of variances only.
+        assert error.max() < 0.04
+        codec.set_noise_pool(X[:3000])
 
 
 def test_noise_is_white():

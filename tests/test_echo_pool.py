@@ -6,7 +6,7 @@ from echo_data import SMALL, table
 from sklearn.base import clone
 
 from rdlearn import EchoAutoencoder
-from rdlearn.kernels.echo import FRESH, pool_chain, pool_noise
+from rdlearn.kernels.echo import FRESH, POOL_WORDS, pool_chain, pool_noise
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def own_place(codec, X, row):
 
 def with_pool(codec, shift, scale):
     """The model with other codes in its pool: mean and mixing, which are statistics of all of
-    the population, are held fixed, and the chains are made anew."""
+    the population, are held fixed, and the chains are made anew, with no correction of theirs."""
     other = clone(codec)
     vars(other).update(vars(codec))
     shift, scale = shift.astype(np.float32), scale.astype(np.float32)
@@ -40,22 +40,21 @@ def moved(codec, place, by=1e6):
     return with_pool(codec, shift, codec.pool_scale_)
 
 
-def share_that_changes(before, after, x, n=100):
-    """The share of draws of the codes of one row that two models disagree about."""
-    draws = (
-        [codec.sample_codes(x, random_state=seed) for seed in range(n)] for codec in (before, after)
-    )
+def share_that_changes(codec, place, x, n=100):
+    """The share of draws of the codes of one row that change as a member of the pool moves."""
+    models = moved(codec, place, by=0), moved(codec, place)
+    draws = ([model.sample_codes(x, random_state=seed) for seed in range(n)] for model in models)
     return np.mean([not np.array_equal(*pair) for pair in zip(*draws, strict=True)])
 
 
 def test_the_noise_of_a_training_row_does_not_contain_the_row(fitted):
     X = table()
     for row in (0, 17, 299):
-        codec = moved(fitted, own_place(fitted, X, row))
+        place = own_place(fitted, X, row)
         own, other = X[row : row + 1], X[row : row + 1] + 0.01
         # A walk of about ten members of 300 meets one of them in some of 100 draws.
         assert (
-            share_that_changes(fitted, codec, own) == 0 < share_that_changes(fitted, codec, other)
+            share_that_changes(fitted, place, own) == 0 < share_that_changes(fitted, place, other)
         )
 
 
@@ -64,23 +63,27 @@ def test_no_chain_that_has_passed_a_row_is_in_its_noise(noise_terms):
     # A pool of six: nearly every chain, and every walk of eight members, meets any of them.
     X = table(6, 2)
     codec = EchoAutoencoder(2, beta=0.1, noise_terms=noise_terms, **SMALL).fit(X)
-    codec = with_pool(codec, codec.pool_shift_, codec.pool_scale_)
     for row in range(6):
-        other = moved(codec, own_place(codec, X, row))
-        shares = [share_that_changes(codec, other, X[i : i + 1], 40) for i in range(6)]
+        place = own_place(codec, X, row)
+        shares = [share_that_changes(codec, place, X[i : i + 1], 40) for i in range(6)]
         assert shares[row] == 0 and min(np.delete(shares, row)) > 0.5
 
 
 def test_chains_contain_the_members_on_one_side(fitted):
-    pool = with_pool(fitted, fitted.pool_shift_, fitted.pool_scale_)
-    np.testing.assert_array_equal(pool.pool_chains_, fitted.pool_chains_)
-    changed = (moved(fitted, 100).pool_chains_ != fitted.pool_chains_).any(axis=2)
+    chains = moved(fitted, 100, by=0).pool_chains_
+    changed = (moved(fitted, 100).pool_chains_ != chains).any(axis=2)
     # chains[0] at t contains t and what follows, chains[1] what leads to it.
     assert not changed[0, 101:].any() and not changed[1, :100].any()
     assert changed[0, 96:101].all() and changed[1, 100:105].all()
-    code = fitted.pool_shift_[7] + fitted.pool_scale_[7] * fitted.pool_chains_[[0, 1], [8, 6]]
+    code = fitted.pool_shift_[7] + fitted.pool_scale_[7] * chains[[0, 1], [8, 6]]
     noise = (code - fitted.pool_mean_) @ fitted.mixing_.T
-    np.testing.assert_allclose(noise, fitted.pool_chains_[:, 7], atol=1e-4)
+    np.testing.assert_allclose(noise, chains[:, 7], atol=1e-4)
+    # The model has them with the mean and the variance of white noise.
+    columns = (part.reshape(-1, 3).T for part in (fitted.pool_chains_, chains))
+    for ours, raw in zip(*columns, strict=True):
+        assert np.corrcoef(ours, raw)[0, 1] == pytest.approx(1, abs=1e-6)
+        assert ours.mean() == pytest.approx(0, abs=1e-6)
+        assert 0.9 < ours.var() < 1
 
 
 def noise_of_marks(m, own, seed=0):
@@ -93,7 +96,7 @@ def noise_of_marks(m, own, seed=0):
     chains = np.empty((2, m, m), dtype=np.float32)
     for chain, step in zip(chains, (-1, 1), strict=True):
         pool_chain(shift, scale, mean, mixing, mean, step, chain)
-    bits = np.random.default_rng(seed).integers(2**32, size=(len(own), 3), dtype=np.uint32)
+    bits = np.random.default_rng(seed).integers(2**32, size=(len(own), POOL_WORDS), dtype=np.uint32)
     noise = np.empty((len(own), m), dtype=np.float32)
     pool_noise(shift, scale, mean, mixing, chains, np.asarray(own), bits, noise)
     return noise, bits
@@ -124,14 +127,19 @@ def test_noise_comes_from_the_given_pool(fitted):
     # The rate is about the population that the noise is made of.
     nats = (codec.rate(X) - fitted.rate(X)) * np.log(2)
     assert nats == pytest.approx(fitted.log_det_ - codec.log_det_, rel=1e-5)
-    apart = moved(codec, own_place(codec, other, 7))
-    assert share_that_changes(codec, apart, other[7:8]) == 0
-    assert share_that_changes(codec, apart, other[8:9]) > 0
+    place = own_place(codec, other, 7)
+    assert share_that_changes(codec, place, other[7:8]) == 0
+    assert share_that_changes(codec, place, other[8:9]) > 0
     with pytest.raises(ValueError, match=r"other rows, but X has 1; pass 2"):
         codec.set_noise_pool(other[:1])
     with pytest.raises(ValueError, match="5 features"):
         codec.set_noise_pool(other[:, :2])
     assert len(codec.set_noise_pool(table(2100)).pool_keys_) == 2000
+    # Beside the code of one row all others are one point, which no mixing makes white.
+    before, other[7, 3] = codec.sample_codes(X, random_state=0), 1e30
+    with pytest.raises(ValueError, match="Row 7 holds 1e\\+30 in column 3, too many steps"):
+        codec.set_noise_pool(other)
+    np.testing.assert_array_equal(codec.sample_codes(X, random_state=0), before)
 
 
 def test_of_rows_that_occur_twice_one_stays_out():
@@ -139,8 +147,8 @@ def test_of_rows_that_occur_twice_one_stays_out():
     codec = EchoAutoencoder(2, beta=3.0, **SMALL).fit(X)
     first, second = np.flatnonzero(codec.pool_keys_ == codec._encode(X[:1])[3])
     # The other one is another sample of the population, in which this row is as likely.
-    assert share_that_changes(codec, moved(codec, first), X[:1]) == 0
-    assert share_that_changes(codec, moved(codec, second), X[:1]) > 0
+    assert share_that_changes(codec, first, X[:1]) == 0
+    assert share_that_changes(codec, second, X[:1]) > 0
 
 
 def test_a_pool_of_many_equal_rows_is_in_random_order():

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn import EchoAutoencoder, VariationalAutoencoder, _minibatch
-from rdlearn._minibatch import Schedule
+from rdlearn._minibatch import Batches, Schedule
 from rdlearn.distortions import Distortion, SquaredError
 
 
@@ -275,6 +275,18 @@ def test_binarized_training_draws_anew_in_each_epoch():
     assert len(bits) == 6 and len({x.tobytes() for x in bits}) == len(bits)
     # 600 fair bits: four standard errors.
     assert all(abs(x.mean() - 0.5) < 4 * 0.5 / np.sqrt(600) for x in bits)
+
+
+def test_blocks_of_all_rows_are_drawn_by_their_seed():
+    x = np.arange(10, dtype=np.float32)[:, None]
+    plain = Batches(x, x)
+    fresh = Batches(x, x, redraw=lambda rng, rows: (x[rows] + rng.random((len(rows), 1)), None))
+    assert [len(block) for block in plain.blocks(4, 0)] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(list(plain.blocks(4, 0))), x)
+    first, again, other = (np.concatenate(list(fresh.blocks(4, seed))) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(np.floor(first), x)
+    assert not np.array_equal(first, other)
 
 
 def test_binarized_models_are_measured_on_bits():

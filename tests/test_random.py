@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference import naive_pool_noise, philox_4x32
 
-from rdlearn.kernels.echo import FRESH, pool_chain, pool_noise
+from rdlearn.kernels.echo import POOL_WORDS, pool_chain, pool_noise
 from rdlearn.kernels.random import philox, row_bits, row_keys
 
 FULL = 0xFFFFFFFF
@@ -106,8 +106,9 @@ def draws(pool, own, words):
 
 
 def words_for(n, seed=1):
-    words = np.random.default_rng(seed).integers(1 << 32, size=(n, 3), dtype=np.uint32)
-    words[: min(n, 3)] = [[0, 0, 0], [FULL, FULL, FULL], [FULL, 0, FULL]][: min(n, 3)]
+    words = np.random.default_rng(seed).integers(1 << 32, size=(n, POOL_WORDS), dtype=np.uint32)
+    words[0], words[1], words[2] = 0, FULL, FULL
+    words[2, 1::2] = 0
     return words
 
 
@@ -127,7 +128,7 @@ def test_noise_from_a_pool_is_its_definition(m):
     rng = np.random.default_rng(2)
     own = np.where(rng.random(n) < 0.7, rng.integers(m, size=n), -1)
     words = words_for(n)
-    expected = naive_pool_noise(*pool, own, words, FRESH)
+    expected = naive_pool_noise(*pool, own, words)
     np.testing.assert_allclose(draws(pool, own, words), expected, rtol=1e-11, atol=1e-11)
 
 

@@ -9,6 +9,8 @@ from rdlearn.kernels.echo import echo_code
 
 __all__ = ["DiagonalEchoChannel", "truncation_clip"]
 
+# Part of each component's variance that keeps a covariance of fewer dimensions invertible.
+RIDGE = 1e-6
 # Where S starts: more noise collapses codes before they learn, less hides the rate's price.
 INITIAL_SCALE = 0.4
 
@@ -102,16 +104,21 @@ class DiagonalEchoChannel:
         f, b = np.split(encoded, 2, axis=1)
         return f, (self.log_clip + log_expit(b)).astype(encoded.dtype)
 
-    def mix(self, shift, scale):
-        """Mean, mixing and its log-determinant: the noise is the code of another row itself."""
-        k = self.n_components
-        return np.zeros(k), np.eye(k), 0.0
+    def mix(self, population, pool):
+        """How codes of a pool become noise of the population, as `EchoChannel.mix` has it.
 
-    def typical_noise(self, shift, scale, sign):
-        """Some noise (k,) of the right size: each component `sign` deviations off its mean."""
-        mean = shift.mean(axis=0) / (1 - scale.mean(axis=0))
-        deviation = np.sqrt(shift.var(axis=0) / (1 - (scale * scale).mean(axis=0)))
-        return (mean + sign * deviation).astype(np.float32)
+        Noise is the code of another row itself. Mean and covariance of codes of a pool differ by
+        chance from those of the population, and an affine map makes them equal.
+        """
+        k = self.n_components
+        centre = population.mean[:k] / (1 - population.mean[k:])
+        covariance, carried = _code_moments(population, centre)
+        covariance /= 1 - carried
+        own, carried = _code_moments(pool, centre)
+        mixing = _root(covariance) @ np.linalg.inv(_root(own + carried * covariance))
+        mean = pool.mean[:k] + pool.mean[k:] * centre - np.linalg.solve(mixing, centre)
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
+        return mean, mixing, 0.0, centre, deviation
 
     def code(self, params, encoded, noise, work):
         """Code (n, k) and rate (n,) in nats under given noise (n, k)."""
@@ -127,6 +134,21 @@ class DiagonalEchoChannel:
     def keep(self, code, cache, tail):
         """What the next batch's chain ends in: the code with the longest chain behind it."""
         return code[cache[0][0]].copy() if self.n_terms is None else tail
+
+
+def _code_moments(moments, noise):
+    """Covariance of f + S * noise under constant noise (k,), and E S S', both (k, k)."""
+    k = len(noise)
+    both = moments.scatter / moments.count
+    crossed = both[:k, k:] * noise
+    covariance = both[:k, :k] + crossed + crossed.T + both[k:, k:] * np.outer(noise, noise)
+    return covariance, both[k:, k:] + np.outer(moments.mean[k:], moments.mean[k:])
+
+
+def _root(covariance):
+    """Cholesky factor, also where codes have fewer dimensions than components."""
+    ridge = RIDGE * np.diag(covariance) + np.finfo(np.float64).tiny
+    return np.linalg.cholesky(covariance + np.diag(ridge))
 
 
 def truncation_clip(n_terms):

@@ -7,7 +7,7 @@ import numpy as np
 from rdlearn.channels.gaussian import GaussianChannel
 from rdlearn.kernels.echo import echo_code
 from rdlearn.kernels.gaussian import MAX_LOG_SIGMA
-from rdlearn.kernels.whitening import whitening
+from rdlearn.kernels.whitening import MARGIN, whitening
 
 __all__ = ["EchoChannel"]
 
@@ -118,18 +118,37 @@ class EchoChannel(GaussianChannel):
         k = self.n_components
         return encoded[:, :k], np.minimum(encoded[:, k:], encoded.dtype.type(MAX_LOG_SIGMA))
 
-    def mix(self, shift, scale):
-        """Mean, mixing and its log-determinant for a population of codes (m, k)."""
-        shift, scale = shift.astype(np.float64), scale.astype(np.float64)
-        mean = shift.mean(axis=0)
-        k = self.n_components
-        mixing, deviation, log_det = np.empty((k, k)), np.empty(k), np.empty(1)
-        whitening(_scatter(shift, mean), _square(scale), mixing, deviation, log_det)
-        return mean, mixing, float(log_det[0])
+    def mix(self, population, pool):
+        """How codes of a pool become noise of the population, and what noise that is.
 
-    def typical_noise(self, shift, scale, sign):
-        """Some noise (k,) of the right size: white, each component `sign` deviations off."""
-        return np.full(self.n_components, sign, dtype=np.float32)
+        Both are `Moments` of (f, sigma). The covariance of a pool differs by chance from that of
+        the population. The pool's own makes its codes white, and the population's gives the rate
+        under white noise.
+
+        Returns
+        -------
+        mean, mixing : ndarray of shape (k,) and (k, k)
+            Noise is mixing @ (code - mean) of another row's code.
+        log_det : float
+            log |det| of the mixing that makes the population's codes white.
+        centre, deviation : ndarray of shape (k,)
+            Mean and standard deviation of the noise.
+        """
+        k = self.n_components
+        _, _, log_det = self._whiten(population)
+        mixing, square, _ = self._whiten(pool)
+        # The margin takes a little off the variance of white noise, at every link of a chain.
+        carried = mixing**2 * square
+        lost = np.linalg.solve(np.eye(k) - carried, MARGIN * carried.sum(axis=1))
+        return pool.mean[:k], mixing, log_det, np.zeros(k), np.sqrt(np.maximum(1 - lost, 0))
+
+    def _whiten(self, moments):
+        k = self.n_components
+        square = moments.squares[k:] / moments.count + moments.mean[k:] ** 2
+        mixing, deviation, log_det = np.empty((k, k)), np.empty(k), np.empty(1)
+        scatter = moments.scatter[:k, :k] / moments.count
+        whitening(scatter, square, mixing, deviation, log_det)
+        return mixing, square, float(log_det[0])
 
     def code(self, params, encoded, noise, work):
         """Code (n, k) and rate (n,) in nats under given noise (n, k)."""

@@ -18,6 +18,7 @@ from rdlearn.kernels.jit import JIT
 from rdlearn.kernels.products import affine
 
 __all__ = [
+    "POOL_WORDS",
     "diagonal_slope",
     "echo_backward",
     "echo_chain",
@@ -32,6 +33,8 @@ __all__ = [
 # Codes drawn afresh for each noise, before it goes on along a chain of the pool: places of one
 # chain depend on each other.
 FRESH = 8
+# Random words of a noise: its place of the chains, and those codes.
+POOL_WORDS = 1 + FRESH
 
 
 @njit(inline="always")
@@ -158,23 +161,23 @@ def pool_chain(shift, scale, mean, mixing, start, step, noise):
 def pool_noise(shift, scale, mean, mixing, chains, own, bits, noise):
     """Noise (n, k) for new rows from a pool (m, k) and its two chains (2, m, k).
 
-    A random place of the chains gives a noise, and FRESH members, by a random stride from a
-    random start, give the codes that are put before it. `own` (n,) is the place of the row itself
-    in the pool, or -1: it is not taken, nor is a place whose chain has passed it. bits (n, 3) of
-    uint32.
+    A random place of the chains gives a noise, and FRESH members, each of them drawn from all of
+    the pool, give the codes that are put before it. Draws are independent, so that means and
+    covariances of the pool and of the places say exactly what those of the noise are. `own` (n,)
+    is the place of the row itself in the pool, or -1: it is not taken, nor is a place whose chain
+    has passed it. bits (n, POOL_WORDS) of uint32.
     """
     m, known = len(shift), own >= 0
-    place, member, stride = bits.T.astype(np.int64)
+    bits = bits.astype(np.int64)
+    place = bits[:, 0]
     # chains[0] runs down from the last member, chains[1] up from the first.
     chain = np.where(known, place % (m - 1) < own, place // m % 2)
     place = np.where(known, place % (m - 1) + (chain == 0), place % m)
     noise[:] = chains[chain.astype(np.int64), place]
-    member, stride = member % m, 1 + stride % (m - 1)
     whole, zero = np.ascontiguousarray(mixing.T), np.zeros_like(mean)
     fresh = np.empty_like(noise)
-    for _ in range(FRESH):
+    for member in (bits[:, 1:] % m).T:
         # Each row by itself, to the bit.
         affine(shift[member] + scale[member] * noise, mean, whole, zero, fresh)
         other = member != own
         noise[other] = fresh[other]
-        member = (member + stride) % m
