@@ -6,6 +6,8 @@ import os
 import numpy as np
 
 from rdlearn import datasets
+from rdlearn._info_command import say
+from rdlearn._standard_streams import STANDARD
 from rdlearn._tables_io import READABLE, check_output, read_table, write_bytes, write_table
 from rdlearn.distortions import get_distortion
 from rdlearn.information import gaussian_water_level
@@ -105,11 +107,11 @@ def run_curve(args, make_codec, progress):
     if out:
         rest = [name for name in table if name not in FORMATS and name != "curve"]
         write_table(out, [table[[*FORMATS, *rest]]], len(table))
-        print(f"table: {args.out}")
+        say(f"table: {args.out}")
     if plot:
         table.attrs.update(distortion=distortion, distortion_unit=unit)
         write_bytes(plot, _picture(table, title, source if known else None, plot))
-        print(f"plot: {args.plot}")
+        say(f"plot: {args.plot}")
 
 
 def _hint_at_units(X):
@@ -154,6 +156,8 @@ def _data(args, progress):
         from sklearn.datasets import load_digits
 
         return "the digits of scikit-learn", load_digits().data, None
+    if name == STANDARD:
+        return "standard input", read_table(name, progress.note), None
     if name not in datasets.SOURCES or os.path.isfile(name):
         if not os.path.exists(name) and os.path.splitext(name)[1] == "":
             raise ValueError(
@@ -168,7 +172,7 @@ def _data(args, progress):
 
 
 def _print_table(table, args, title, X, distortion, unit, data_range, source):
-    print(f"{title}: {len(X)} rows, {X.shape[1]} features")
+    say(f"{title}: {len(X)} rows, {X.shape[1]} features")
     print(
         f"Each line is one price beta (nats per unit of distortion), measured on held-out rows, "
         f"mean of {args.cv} folds."
@@ -236,7 +240,7 @@ def _picture(table, title, source, path):
     if (table["distortion"] > 0).all():
         ax.set_yscale("log")
     RateDistortionDisplay.from_table(table, by="curve", reference=source, ax=ax)
-    ax.set_title(title)
+    ax.set_title(title, parse_math=False)
     file = io.BytesIO()
     figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
     return file.getvalue()

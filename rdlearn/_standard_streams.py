@@ -1,0 +1,79 @@
+"""Standard input, output and error of a command: "-" for a file, and streams that are closed."""
+
+import contextlib
+import functools
+import os
+import shutil
+import sys
+import tempfile
+
+from rdlearn._persistence import whole_file
+
+__all__ = ["STANDARD", "give_up_unwritable", "open_input", "reopen_closed", "whole_output"]
+
+# The name that stands for standard input or standard output.
+STANDARD = "-"
+# Bytes of a standard stream that are kept in memory; more of them go to a temporary file.
+SPOOLED = 1 << 26
+
+
+@contextlib.contextmanager
+def open_input(name):
+    """Open a file, or standard input for "-", to read bytes; both can be opened again."""
+    if name == STANDARD:
+        file = _spooled(sys.stdin)
+        file.seek(0)
+        yield file
+    else:
+        with open(name, "rb") as file:
+            yield file
+
+
+@functools.lru_cache(maxsize=1)
+def _spooled(stream):
+    """The bytes of a text stream, in a file that can be read more than once."""
+    if stream is None:
+        raise ValueError("Standard input is closed; name a file to read.")
+    file = tempfile.SpooledTemporaryFile(SPOOLED)
+    shutil.copyfileobj(stream.buffer, file)
+    return file
+
+
+@contextlib.contextmanager
+def whole_output(path):
+    """Open for writing bytes: `whole_file`, or standard output for "-", written at the end."""
+    if path != STANDARD:
+        with whole_file(path) as file:
+            yield file
+        return
+    with tempfile.SpooledTemporaryFile(SPOOLED) as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+def reopen_closed():
+    """Lead closed standard streams to the null device; returns whether stdout was closed.
+
+    Otherwise the next file that is opened takes the number of a closed stream, and whatever a
+    library prints goes into that file.
+    """
+    closed = sys.stdout is None
+    if closed or sys.stderr is None:
+        while os.open(os.devnull, os.O_RDWR) <= 2:
+            pass
+        sys.stdout = sys.stdout or open(os.devnull, "w")
+        sys.stderr = sys.stderr or open(os.devnull, "w")
+    return closed
+
+
+def give_up_unwritable():
+    """Lead a stream that cannot be written, full or abandoned, to the null device.
+
+    The interpreter would try to write the rest at its end, and complain.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
