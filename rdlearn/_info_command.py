@@ -42,14 +42,14 @@ def _info_model(path):
     last = codec.history_.iloc[-1]
     say(f"{path}: model, {type(codec).__name__}")
     facts = {
-        "written_by": f"rdlearn {_persistence.read(path)['version']}",
+        "written_by": f"rdlearn {_persistence.read(path).get('version', 'of no version')}",
         "parameters": ", ".join(f"{key}={value!r}" for key, value in params.items()),
         "features": f"{codec.n_features_in_}{listed}",
         "components": f"{len(codec.get_feature_names_out())}",
     }
     if hasattr(codec, "beta_"):
         facts["beta"] = price_of(codec)
-    if "rate_bits" in last:
+    if "rate_bits" in last and "distortion" in last:
         # Of nets what the last epoch saw, while the weights changed.
         when = ", as training ended" if hasattr(codec, "params_") else ""
         facts["rate"] = f"{last['rate_bits']:.4g} bits per training sample{when}"

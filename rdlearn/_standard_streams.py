@@ -1,6 +1,7 @@
 """Standard input, output and error of a command: "-" for a file, and streams that are closed."""
 
 import contextlib
+import errno
 import functools
 import os
 import shutil
@@ -33,7 +34,7 @@ def open_input(name):
 def _spooled(stream):
     """The bytes of a text stream, in a file that can be read more than once."""
     if stream is None:
-        raise ValueError("Standard input is closed; name a file to read.")
+        raise OSError(errno.EBADF, "It is closed; name a file", "standard input")
     file = tempfile.SpooledTemporaryFile(SPOOLED)
     shutil.copyfileobj(stream.buffer, file)
     return file

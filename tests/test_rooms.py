@@ -73,6 +73,7 @@ ROOMS = [
     "_variational",
     "__init__",
     "_curves",
+    "_points",
     "model_selection",
     "plotting",
     "_loaders",
