@@ -10,7 +10,7 @@ import tempfile
 
 from rdlearn._persistence import whole_file
 
-__all__ = ["STANDARD", "give_up_unwritable", "open_input", "reopen_closed", "whole_output"]
+__all__ = ["STANDARD", "leave_streams", "open_input", "reopen_closed", "whole_output"]
 
 # The name that stands for standard input or standard output.
 STANDARD = "-"
@@ -68,11 +68,15 @@ def reopen_closed():
     return closed
 
 
-def give_up_unwritable():
-    """Lead a stream that cannot be written, full or abandoned, to the null device.
+def leave_streams():
+    """End the use of the standard streams.
 
-    The interpreter would try to write the rest at its end, and complain.
+    One that cannot be written, full or abandoned, is led to the null device: the interpreter would
+    try again to write the rest, and complain.
     """
+    if _spooled.cache_info().currsize:
+        _spooled(sys.stdin).close()
+        _spooled.cache_clear()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -29,7 +29,7 @@ from rdlearn._image_command import (
     read_folder,
 )
 from rdlearn._info_command import price_of, print_facts, run_info, say, unit_of
-from rdlearn._standard_streams import STANDARD, give_up_unwritable, reopen_closed
+from rdlearn._standard_streams import STANDARD, leave_streams, reopen_closed
 from rdlearn._table_command import compress_table, decompress_table
 from rdlearn._tables_io import check_output, read_table
 from rdlearn.distortions import get_distortion
@@ -96,7 +96,7 @@ def main(argv=None):
             print(f"rdlearn: {sentence(error, given)}", file=sys.stderr)
         return 2
     finally:
-        give_up_unwritable()
+        leave_streams()
     return 0
 
 
