@@ -41,11 +41,11 @@ CODECS = {
     "echo": EchoAutoencoder,
     "vae": VariationalAutoencoder,
     "iaf": functools.partial(VariationalAutoencoder, flow="iaf"),
-    "uniform": functools.partial(UniformNoiseCodec, context="causal"),
+    "uniform": UniformNoiseCodec,
 }
 # Those of the images in a folder.
 OF_IMAGES = {
-    name: functools.partial(UniformNoiseCodec, architecture=name, context="causal", data_range=255)
+    name: functools.partial(UniformNoiseCodec, architecture=name, data_range=255)
     for name in ("wavelet", "conv")
 }
 # Those with real bytes, which a model file is for here.
