@@ -132,8 +132,9 @@ def _parser():
         "data",
         nargs="?",
         metavar="DATA",
-        help="csv, npy, npz (FILE.npz:array) or parquet file, or the name of a source with known "
-        "R(D), such as gaussian or banana; default: the digits of scikit-learn",
+        help="csv, npy, npz (FILE.npz:array) or parquet file, - for csv on standard input, or the "
+        "name of a source with known R(D), such as gaussian or banana; default: the digits of "
+        "scikit-learn",
     )
     curve.add_argument("--out", metavar="FILE", help="write the table to a csv or parquet file")
     curve.add_argument("--plot", metavar="FILE", help="draw the curve into a png, pdf or svg file")
@@ -176,7 +177,8 @@ def _parser():
     fit.add_argument(
         "data",
         metavar="DATA",
-        help="csv, npy, npz (FILE.npz:array) or parquet file, or a folder of images",
+        help="csv, npy, npz (FILE.npz:array) or parquet file, - for csv on standard input, or a "
+        "folder of images",
     )
     fit.add_argument("--model", required=True, metavar="FILE", help="the model file to write")
     fit.add_argument(
@@ -216,10 +218,15 @@ def _parser():
     for sub, source, target in (
         (
             compress,
-            "csv, npy, npz (FILE.npz:array) or parquet file, or an image",
-            "compressed file to write",
+            "csv, npy, npz (FILE.npz:array) or parquet file, or an image; - reads csv from "
+            "standard input",
+            "compressed file to write, or - for standard output",
         ),
-        (decompress, "file that compress wrote", "csv, npy or parquet file, or image, to write"),
+        (
+            decompress,
+            "file that compress wrote, or - for standard input",
+            "csv, npy or parquet file, or image, to write; - writes csv to standard output",
+        ),
     ):
         sub.add_argument("--model", required=True, metavar="FILE", help="file that fit wrote")
         sub.add_argument("data", metavar="IN", help=source)
