@@ -11,7 +11,7 @@ import numpy as np
 
 from rdlearn._image_stream import MAX_PIXELS, refuse_large
 from rdlearn._info_command import print_facts
-from rdlearn._standard_streams import open_input
+from rdlearn._standard_streams import open_input, silent_libraries
 from rdlearn._tables_io import check_output, write_bytes
 from rdlearn.metrics import psnr, psnr_db
 
@@ -43,19 +43,25 @@ def _read_image(path, note):
     ``note(text)`` is told of pictures that are left out.
     """
     image_module, ops = _pillow()
-    with _damage_named(path, image_module):
-        file = image_module.open(path, formats=FORMATS)
-    with file:
-        refuse_large(file.height, file.width, path)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        # Our own limit is lower than the one that Pillow warns of.
+        warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
         with _damage_named(path, image_module):
-            n_frames = getattr(file, "n_frames", 1)
-            # Cameras write pixels as the sensor lies, and beside them how to turn it.
-            image = ops.exif_transpose(file)
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")
-            elif image.mode in ("1", "P"):
-                image = image.convert("L" if image.mode == "1" else "RGB")
-            mode, pixels = image.mode, np.asarray(image)
+            file = image_module.open(path, formats=FORMATS)
+        with file:
+            refuse_large(file.height, file.width, path)
+            with _damage_named(path, image_module):
+                n_frames = getattr(file, "n_frames", 1)
+                # Cameras write pixels as the sensor lies, and beside them how to turn it.
+                image = ops.exif_transpose(file)
+                if image.mode == "P" and "transparency" in image.info:
+                    image = image.convert("RGBA")
+                elif image.mode in ("1", "P"):
+                    image = image.convert("L" if image.mode == "1" else "RGB")
+                mode, pixels = image.mode, np.asarray(image)
+    for warning in heard:  # of an image that was read nevertheless
+        warnings.warn(f"{path}: {warning.message}", stacklevel=2)
     if n_frames > 1:
         note(f"{path} holds {n_frames} pictures: the first is read, the others are left out.")
     if mode not in ("L", "RGB"):
@@ -70,9 +76,7 @@ def _read_image(path, note):
 def _damage_named(path, image_module):
     """One sentence for all that Pillow raises of damaged bytes, TypeError and others among it."""
     try:
-        with warnings.catch_warnings():
-            # Our own limit is lower than the one that Pillow warns of.
-            warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
+        with silent_libraries():
             yield
     except image_module.DecompressionBombError:
         raise ValueError(f"{path} has more than {MAX_PIXELS} pixels; encode it in tiles.") from None

@@ -10,7 +10,14 @@ import tempfile
 
 from rdlearn._persistence import whole_file
 
-__all__ = ["STANDARD", "leave_streams", "open_input", "reopen_closed", "whole_output"]
+__all__ = [
+    "STANDARD",
+    "leave_streams",
+    "open_input",
+    "reopen_closed",
+    "silent_libraries",
+    "whole_output",
+]
 
 # The name that stands for standard input or standard output.
 STANDARD = "-"
@@ -66,6 +73,19 @@ def reopen_closed():
         sys.stdout = sys.stdout or open(os.devnull, "w")
         sys.stderr = sys.stderr or open(os.devnull, "w")
     return closed
+
+
+@contextlib.contextmanager
+def silent_libraries():
+    """Within the block nothing reaches stderr of what libraries in C print, such as libtiff."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def leave_streams():

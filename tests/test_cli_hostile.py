@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import refused, run
 
-from rdlearn import PCACodec, UniformNoiseCodec, _persistence
+from rdlearn import PCACodec, UniformNoiseCodec, _persistence, cli
 from rdlearn._tables_io import read_table
 
 Image = pytest.importorskip("PIL.Image")
@@ -20,12 +20,12 @@ PIXELS = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
 
 
 @pytest.fixture
-def photos(folder, capsys):
+def photos(folder):
     """A folder with p.rdl, a model of images."""
     for number in range(2):
         (folder / "photos").mkdir(exist_ok=True)
         Image.fromarray(np.roll(PIXELS, number, axis=1)).save(f"photos/{number}.png")
-    assert run(capsys, "fit", "photos", "--model", "p.rdl", "--beta", 0.01)[0] == 0
+    assert cli.main(["fit", "photos", "--model", "p.rdl", "--beta", "0.01"]) == 0
     return folder
 
 
@@ -134,6 +134,21 @@ def test_large_images_are_refused_by_their_heads(photos, capsys, width, height, 
     assert words in one_sentence(capsys, "compress", "--model", "p.rdl", "x.png", "x.rd")
     (photos / "photos" / "x.png").write_bytes(declared(width, height))
     assert words in one_sentence(capsys, "fit", "photos", "--model", "q.rdl", "--beta", 1)
+
+
+@pytest.mark.filterwarnings("default")
+def test_libraries_do_not_speak_of_damaged_images(photos, capfd):
+    """libtiff prints of its own; Pillow warns, which counts where the image is read anyway."""
+    Image.fromarray(PIXELS).save("x.tif", compression="tiff_lzw")
+    blob = (photos / "x.tif").read_bytes()
+    (photos / "bad.tif").write_bytes(blob[:8] + bytes(60) + blob[68:])
+    said = one_sentence(capfd, "compress", "--model", "p.rdl", "bad.tif", "x.rd")
+    assert "bad.tif cannot be read as an image" in said
+    (photos / "cut.tif").write_bytes(blob[:-20])
+    one_sentence(capfd, "compress", "--model", "p.rdl", "cut.tif", "x.rd")
+    Image.fromarray(PIXELS).save("x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12")
+    status, _, err = run(capfd, "compress", "--model", "p.rdl", "x.jpg", "x.rd")
+    assert status == 0 and "rdlearn: warning: x.jpg: Corrupt EXIF data" in err
 
 
 def test_what_is_left_out_is_said(photos, capsys):
