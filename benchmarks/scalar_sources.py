@@ -36,7 +36,9 @@ def main():
 
 def compare(name, X, beta, epochs):
     sizes = {"hidden_layer_sizes": (50, 50), "activation": "softplus"}
-    codec = UniformNoiseCodec(X.shape[1], beta=beta, max_iter=epochs, random_state=0, **sizes)
+    codec = UniformNoiseCodec(
+        X.shape[1], beta=beta, context="none", max_iter=epochs, random_state=0, **sizes
+    )
     codec.fit(X)
     rate, noisy = codec.rate(X), codec.rate_samples(X, view="noisy").mean()
     # A stream of a million rows would show the header less.

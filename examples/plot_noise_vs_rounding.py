@@ -18,7 +18,7 @@ from rdlearn import UniformNoiseCodec
 X = load_digits().data
 rows = []
 for beta in np.geomspace(0.003, 1, 8):
-    codec = UniformNoiseCodec(12, beta=beta, max_iter=60, random_state=0).fit(X)
+    codec = UniformNoiseCodec(12, beta=beta, context="none", max_iter=60, random_state=0).fit(X)
     row = {"beta": beta}
     for view in ("noisy", "coded"):
         row[f"rate_{view}"] = codec.rate_samples(X, view=view).mean()

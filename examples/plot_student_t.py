@@ -27,7 +27,13 @@ rows = []
 for axes, weight in zip(panels, (None, density / density.mean()), strict=True):
     name = "plain distortion" if weight is None else "weighed by probability"
     codec = UniformNoiseCodec(
-        2, beta=3.0, hidden_layer_sizes=(64, 64), activation="softplus", max_iter=30, random_state=0
+        2,
+        beta=3.0,
+        context="none",
+        hidden_layer_sizes=(64, 64),
+        activation="softplus",
+        max_iter=30,
+        random_state=0,
     ).fit(X, distortion_weight=weight)
     bits = codec.rate_samples(plane).reshape(300, 300)
     vectors = np.unique(codec.reconstruct(plane).round(6), axis=0)

@@ -1,5 +1,7 @@
 """Rate-distortion for people who use scikit-learn."""
 
+# First, since the rest takes long to import and Ctrl-C may come in that time.
+from rdlearn import _interrupts  # noqa: F401
 from rdlearn._blahut_arimoto import BlahutArimotoResult, blahut_arimoto
 from rdlearn._dbn import DBNBlahutArimoto
 from rdlearn._echo import EchoAutoencoder

@@ -2,7 +2,11 @@
 
 import sys
 
-__all__ = ["Progress", "Warner", "one_line", "sentence"]
+__all__ = ["Progress", "Warner", "printable", "sentence", "shown"]
+
+# Characters of a refusal. The name that is complained about stands first and the remedy last, so
+# that a longer text is cut in its middle.
+LONGEST, KEPT_START, KEPT_END = 290, 170, 110
 
 
 class Progress:
@@ -13,7 +17,7 @@ class Progress:
 
     def show(self, text):
         end, start = ("", "\r\x1b[K") if self.terminal else ("\n", "")
-        print(f"{start}rdlearn: {text}", end=end, file=sys.stderr, flush=True)
+        print(f"{start}rdlearn: {printable(text)}", end=end, file=sys.stderr, flush=True)
 
     def clear(self):
         if self.terminal:
@@ -21,7 +25,7 @@ class Progress:
 
     def note(self, text):
         self.clear()
-        print(f"rdlearn: note: {text}", file=sys.stderr)
+        print(f"rdlearn: note: {printable(text)}", file=sys.stderr)
 
 
 class Warner:
@@ -31,21 +35,42 @@ class Warner:
         self.seen = set()
 
     def __call__(self, message, category, filename, lineno, file=None, line=None):
-        text = one_line(str(message))
+        text = shown(_first_line(str(message)))
         if text not in self.seen:
             self.seen.add(text)
             print(f"rdlearn: warning: {text}", file=sys.stderr)
 
 
-def sentence(error):
+def sentence(error, given=()):
+    """What an error says, as `shown`, in one sentence.
+
+    `given` are the arguments of the command: a line end in one of them does not end the sentence.
+    """
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror}."
+        return shown(f"{name}{error.strerror}.")
+    text = str(error)
+    for argument in given:
+        text = text.replace(argument, printable(argument))
+    text = _first_line(text)
     if isinstance(error, MemoryError):
-        return f"There is not enough memory ({one_line(str(error)) or 'no size given'})."
-    return one_line(str(error)) or type(error).__name__
+        return shown(f"There is not enough memory ({text or 'no size given'}).")
+    return shown(text or type(error).__name__)
 
 
-def one_line(text):
+def _first_line(text):
     # Libraries put the fact in the first paragraph and advice or lists below it.
     return " ".join(text.strip().split("\n")[0].split())
+
+
+def shown(text):
+    """The text `printable` and cut to LONGEST characters."""
+    text = printable(text)
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:KEPT_START]} ... {text[-KEPT_END:]}"
+
+
+def printable(text):
+    """The text with control characters escaped: a terminal would obey those of a file's name."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

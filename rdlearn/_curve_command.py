@@ -6,9 +6,12 @@ import os
 import numpy as np
 
 from rdlearn import datasets
+from rdlearn._info_command import say
+from rdlearn._moments import smallest_gaps
+from rdlearn._standard_streams import STANDARD
 from rdlearn._tables_io import READABLE, check_output, read_table, write_bytes, write_table
 from rdlearn.distortions import get_distortion
-from rdlearn.information import gaussian_water_level
+from rdlearn.information import gaussian_water_level, nats_to_bits
 from rdlearn.model_selection import rate_distortion_path
 
 __all__ = ["PICTURES", "default_betas", "run_curve"]
@@ -24,6 +27,8 @@ DRAWN_ROWS = {"squared_error": 50_000, "hamming": 2_000}
 GRID_ROWS = 1_000
 # Steps of a net's fit: epochs are fewer on long tables, but at least so many.
 NET_STEPS, NET_EPOCHS = 5_000, 20
+# Bits per feature that a code must save, its residual included, before it is called best.
+LEAST_GAIN = 0.01
 FORMATS = {
     "codec": "{}",
     "beta": "{:.4g}",
@@ -43,8 +48,9 @@ def run_curve(args, make_codec, progress):
     import pandas as pd
     from sklearn.model_selection import KFold
 
-    out = args.out and check_output(args.out, (".csv", ".parquet"))
-    plot = args.plot and check_output(args.plot, PICTURES)
+    inputs = [args.data] if args.data else []
+    out = args.out and check_output(args.out, (".csv", ".parquet"), inputs)
+    plot = args.plot and check_output(args.plot, PICTURES, inputs)
     if plot:
         _check_matplotlib()
     if args.distortion:
@@ -99,17 +105,20 @@ def run_curve(args, make_codec, progress):
         table["excess_bits"] = table["rate_bits"] - rate_bits
     if args.standardize:
         unit += ", standardized"
-    _print_table(table, args, title, X, distortion, unit, data_range, source if known else None)
+    nothing = score_of_nothing(values, folds, distortion, args.standardize)
+    _print_table(
+        table, args, title, X, distortion, unit, data_range, source if known else None, nothing
+    )
     if distortion in SCALED and source is None and not args.standardize:
         _hint_at_units(values)
     if out:
         rest = [name for name in table if name not in FORMATS and name != "curve"]
         write_table(out, [table[[*FORMATS, *rest]]], len(table))
-        print(f"table: {args.out}")
+        say(f"table: {args.out}")
     if plot:
         table.attrs.update(distortion=distortion, distortion_unit=unit)
         write_bytes(plot, _picture(table, title, source if known else None, plot))
-        print(f"plot: {args.plot}")
+        say(f"plot: {args.plot}")
 
 
 def _hint_at_units(X):
@@ -154,6 +163,8 @@ def _data(args, progress):
         from sklearn.datasets import load_digits
 
         return "the digits of scikit-learn", load_digits().data, None
+    if name == STANDARD:
+        return "standard input", read_table(name, progress.note), None
     if name not in datasets.SOURCES or os.path.isfile(name):
         if not os.path.exists(name) and os.path.splitext(name)[1] == "":
             raise ValueError(
@@ -167,8 +178,30 @@ def _data(args, progress):
     return f"the source {name} (seed {args.seed})", source.sample(n_rows, args.seed), source
 
 
-def _print_table(table, args, title, X, distortion, unit, data_range, source):
-    print(f"{title}: {len(X)} rows, {X.shape[1]} features")
+def score_of_nothing(X, folds, distortion, standardize):
+    """Score of the mean of each column alone, in nats per sample.
+
+    It is learned and measured on the same rows as the codecs' scores.
+    """
+    distortion = get_distortion(distortion)
+    scores = []
+    for train, test in folds.split(X):
+        mean, deviation = X[train].mean(axis=0), X[train].std(axis=0)
+        units = np.where(deviation > 0, deviation, 1.0) if standardize else np.ones(X.shape[1])
+        mean = distortion.reproduction(mean[None])
+        scale = distortion.fit_scale(X[train] / units, np.repeat(mean, len(train), axis=0) / units)
+        nats = distortion.log_mass(
+            X[test] / units,
+            np.repeat(mean, len(test), axis=0) / units,
+            scale,
+            smallest_gaps(X[train]) / units,
+        )
+        scores.append(nats.sum(axis=1).mean())
+    return float(np.mean(scores))
+
+
+def _print_table(table, args, title, X, distortion, unit, data_range, source, nothing):
+    say(f"{title}: {len(X)} rows, {X.shape[1]} features")
     print(
         f"Each line is one price beta (nats per unit of distortion), measured on held-out rows, "
         f"mean of {args.cv} folds."
@@ -180,6 +213,9 @@ def _print_table(table, args, title, X, distortion, unit, data_range, source):
     )
     print()
     best = table["score"].idxmax() if table["score"].notna().any() else None
+    gain = np.nan if best is None else nats_to_bits(table["score"][best] - nothing)
+    if gain <= LEAST_GAIN * X.shape[1]:
+        best = None
     shown = {
         name: ["-" if value != value else form.format(value) for value in table[name]]
         for name, form in FORMATS.items()
@@ -195,6 +231,15 @@ def _print_table(table, args, title, X, distortion, unit, data_range, source):
         if table["curve"].nunique() > 1:
             place += f" of {table['curve'][best]}"
         print(f"* best score, at {place}{_at_the_end(table, best)}")
+    elif gain == gain:
+        print(
+            f"No line is marked: keeping nothing but the mean of each column scores {nothing:.3f} "
+            "nats, and no code here\nbeats that by more than 0.01 bit per feature. Choose a line "
+            "by the loss that you can bear."
+        )
+    for name, sizes in table.dropna(subset="model_bytes").groupby("curve", sort=False):
+        low, high = (int(size) for size in (sizes["model_bytes"].min(), sizes["model_bytes"].max()))
+        print(f"model of {name}: {low} to {high} bytes as saved, not in bytes_per_sample.")
     if source is not None and source.bound == "exact":
         print("excess_bits: rate_bits minus R(D) at the measured distortion.")
         if source.name.startswith("gaussian"):
@@ -236,7 +281,7 @@ def _picture(table, title, source, path):
     if (table["distortion"] > 0).all():
         ax.set_yscale("log")
     RateDistortionDisplay.from_table(table, by="curve", reference=source, ax=ax)
-    ax.set_title(title)
+    ax.set_title(title, parse_math=False)
     file = io.BytesIO()
     figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
     return file.getvalue()

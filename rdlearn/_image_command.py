@@ -1,13 +1,17 @@
 """Image files on the command line, with complaints that name the file and the remedy."""
 
+import contextlib
 import io
 import os
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from rdlearn._image_stream import MAX_PIXELS, refuse_large
 from rdlearn._info_command import print_facts
+from rdlearn._standard_streams import open_input, silent_libraries
 from rdlearn._tables_io import check_output, write_bytes
 from rdlearn.metrics import psnr, psnr_db
 
@@ -21,6 +25,9 @@ __all__ = [
 ]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".jp2")
+# Pillow's names of these formats. It would read others under these endings too, some of them by
+# starting another program, as Ghostscript for EPS.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "JPEG2000")
 # Lossless ones: what a decoded image may be written to.
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 
@@ -30,28 +37,59 @@ def is_image(path):
     return os.path.splitext(path)[1].lower() in IMAGES
 
 
-def _read_image(path):
-    """A grey (height, width) or colour (height, width, 3) image of a file, uint8."""
+def _read_image(path, note):
+    """A grey (height, width) or colour (height, width, 3) image of a file, uint8.
+
+    ``note(text)`` is told of pictures that are left out.
+    """
     image_module, ops = _pillow()
-    try:
-        with image_module.open(path) as file:
-            # Cameras write pixels as the sensor lies, and beside them how to turn it.
-            image = ops.exif_transpose(file)
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")
-            elif image.mode in ("1", "P"):
-                image = image.convert("L" if image.mode == "1" else "RGB")
-            mode, pixels = image.mode, np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise ValueError(f"{path} cannot be read as an image: {error}") from None
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        # Our own limit is lower than the one that Pillow warns of.
+        warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
+        with _damage_named(path, image_module):
+            file = image_module.open(path, formats=FORMATS)
+        with file:
+            refuse_large(file.height, file.width, path)
+            with _damage_named(path, image_module):
+                n_frames = getattr(file, "n_frames", 1)
+                # Cameras write pixels as the sensor lies, and beside them how to turn it.
+                image = ops.exif_transpose(file)
+                if image.mode == "P" and "transparency" in image.info:
+                    image = image.convert("RGBA")
+                elif image.mode in ("1", "P"):
+                    image = image.convert("L" if image.mode == "1" else "RGB")
+                mode, pixels = image.mode, np.asarray(image)
+    for warning in heard:  # of an image that was read nevertheless
+        warnings.warn(f"{path}: {warning.message}", stacklevel=2)
+    if n_frames > 1:
+        note(f"{path} holds {n_frames} pictures: the first is read, the others are left out.")
     if mode not in ("L", "RGB"):
         remedy = "drop its alpha channel" if mode in ("RGBA", "LA") else "save it with 8 bits"
         raise ValueError(
             f"{path} has the pixel format {mode}; {remedy}, as grey or RGB, and try again."
         )
     return pixels
+
+
+@contextlib.contextmanager
+def _damage_named(path, image_module):
+    """One sentence for all that Pillow raises of damaged bytes, TypeError and others among it."""
+    try:
+        with silent_libraries():
+            yield
+    except image_module.DecompressionBombError:
+        raise ValueError(f"{path} has more than {MAX_PIXELS} pixels; encode it in tiles.") from None
+    except image_module.UnidentifiedImageError:
+        raise ValueError(
+            f"{path} cannot be read as an image: it is none of {', '.join(FORMATS)}, or damaged."
+        ) from None
+    except Exception as error:
+        # A file that cannot be opened already has its sentence.
+        if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
+            raise
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as an image: {reason}") from None
 
 
 def check_folder(path):
@@ -78,7 +116,7 @@ def read_folder(path, note):
             f"The folder {path} holds {len(names)} images ({', '.join(IMAGES)}); a codec learns "
             "from two or more."
         )
-    images = [_read_image(name) for name in names]
+    images = [_read_image(name, note) for name in names]
     colours = {image.ndim for image in images}
     if len(colours) > 1:
         raise ValueError(
@@ -112,20 +150,21 @@ def per_pixel(shape, rate, lost, distortion):
     return facts
 
 
-def compress_image(codec, args, out):
+def compress_image(codec, args, out, note):
     """Encode an image file, say what it took."""
     if not hasattr(codec, "encode_image"):
         raise ValueError(
             f"{args.model} holds {type(codec).__name__}, which codes tables and no images; fit a "
             "codec to a folder of images."
         )
-    image = _read_image(args.data)
+    image = _read_image(args.data, note)
     start = time.perf_counter()
     data = codec.encode_image(image, search_steps=args.search_steps)
     seconds = time.perf_counter() - start
     write_bytes(out, data)
     height, width = image.shape[:2]
     print_facts(
+        args.out,
         read=f"{args.data}, {os.path.getsize(args.data)} bytes, {width} x {height} pixels",
         written=f"{args.out}, {len(data)} bytes, {8 * len(data) / (height * width):.4g} bits per "
         "pixel",
@@ -139,12 +178,13 @@ def decompress_image(codec, args):
     if not hasattr(codec, "decode_image"):
         raise ValueError(f"{args.model} holds {type(codec).__name__}, which codes no images.")
     out = check_output(args.out, LOSSLESS, inputs=[args.data, args.model])
-    with open(args.data, "rb") as file:
+    with open_input(args.data) as file:
         image = codec.decode_image(file.read())
     _write_image(out, image)
     print_facts(
+        args.out,
         written=f"{args.out}, {os.path.getsize(out)} bytes, {image.shape[1]} x {image.shape[0]} "
-        f"pixels, {'grey' if image.ndim == 2 else 'colour'}"
+        f"pixels, {'grey' if image.ndim == 2 else 'colour'}",
     )
 
 

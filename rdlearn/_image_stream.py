@@ -11,7 +11,16 @@ from sklearn.utils.validation import check_is_fitted
 from rdlearn._discrete import check_size
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["MAGIC", "ImageMixin", "checked_image_shape", "read_image_head", "refuse_stack"]
+__all__ = [
+    "MAGIC",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "ImageMixin",
+    "checked_image_shape",
+    "read_image_head",
+    "refuse_large",
+    "refuse_stack",
+]
 
 MAGIC, VERSION = b"RDI", 1
 # Bytes before the sizes: magic, version, fingerprint, flags; CRC32 of all the rest ends the head.
@@ -124,6 +133,7 @@ class ImageMixin:
                 f"decode_image takes the bytes of encode_image, not {type(data).__name__}; read a "
                 "file with open(path, 'rb').read()."
             )
+        self._image_channels()  # refuses a codec of tables
         head = read_image_head(bytes(data))
         if head.fingerprint != self.fingerprint:
             raise CorruptStreamError(
@@ -171,11 +181,7 @@ class ImageMixin:
                 "The image has three channels and the model has one; encode each channel by "
                 "itself, or fit a model to colour images."
             )
-        if _too_large(*image.shape[:2]):
-            raise ValueError(
-                f"The image has {image.shape[0]} x {image.shape[1]} pixels, more than "
-                f"{MAX_PIXELS} in all or {MAX_SIDE} in a row or column; encode it in tiles."
-            )
+        refuse_large(*image.shape[:2])
         return image
 
 
@@ -188,6 +194,15 @@ def _remedy(image):
     if image.dtype.kind == "f" and image.size and np.nanmax(np.abs(image)) <= 1:
         return "of 0 to 1 take (image * 255).round().astype('uint8')"
     return "of 0 to 255 take image.round().astype('uint8'), and rescale others first"
+
+
+def refuse_large(height, width, name="The image"):
+    """ValueError for an image of more pixels than are coded."""
+    if _too_large(height, width):
+        raise ValueError(
+            f"{name} has {height} x {width} pixels, more than {MAX_PIXELS} in all or {MAX_SIDE} in "
+            "a row or column; encode it in tiles."
+        )
 
 
 def _too_large(height, width):

@@ -1,17 +1,22 @@
 """`rdlearn info`, and facts about codecs in words."""
 
 import os
+import sys
 
 from rdlearn import _persistence, load
+from rdlearn._console import printable
 from rdlearn._image_stream import MAGIC as IMAGE_MAGIC
 from rdlearn._image_stream import read_image_head
+from rdlearn._standard_streams import STANDARD
 from rdlearn.coding import container
 
-__all__ = ["price_of", "print_facts", "run_info", "unit_of"]
+__all__ = ["price_of", "print_facts", "run_info", "say", "unit_of"]
 
 
 def run_info(args, progress):
     """Say what the file is; `progress` is not needed."""
+    if args.file == STANDARD:
+        raise ValueError("info reads no standard input (-); name a file.")
     with open(args.file, "rb") as file:
         magic = file.read(4)
         file.seek(0)
@@ -35,16 +40,16 @@ def _info_model(path):
     if names is not None:
         listed = ": " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     last = codec.history_.iloc[-1]
-    print(f"{path}: model, {type(codec).__name__}")
+    say(f"{path}: model, {type(codec).__name__}")
     facts = {
-        "written_by": f"rdlearn {_persistence.read(path)['version']}",
+        "written_by": f"rdlearn {_persistence.read(path).get('version', 'of no version')}",
         "parameters": ", ".join(f"{key}={value!r}" for key, value in params.items()),
         "features": f"{codec.n_features_in_}{listed}",
         "components": f"{len(codec.get_feature_names_out())}",
     }
     if hasattr(codec, "beta_"):
         facts["beta"] = price_of(codec)
-    if "rate_bits" in last:
+    if "rate_bits" in last and "distortion" in last:
         # Of nets what the last epoch saw, while the weights changed.
         when = ", as training ended" if hasattr(codec, "params_") else ""
         facts["rate"] = f"{last['rate_bits']:.4g} bits per training sample{when}"
@@ -67,7 +72,7 @@ def _info_model(path):
 
 def _info_stream(path, header):
     size = os.path.getsize(path)
-    print(f"{path}: compressed table, {header.codec}")
+    say(f"{path}: compressed table, {header.codec}")
     print_facts(
         rows=f"{header.n_rows} of {header.n_features} features, {header.dtype}",
         chunks=f"{header.n_chunks} of at most {header.chunk_rows} rows, checksums right",
@@ -80,7 +85,7 @@ def _info_image(path):
     with open(path, "rb") as file:
         head = read_image_head(file.read())
     size = os.path.getsize(path)
-    print(f"{path}: compressed image, {'grey' if head.grey else 'colour'}")
+    say(f"{path}: compressed image, {'grey' if head.grey else 'colour'}")
     print_facts(
         pixels=f"{head.width} x {head.height}",
         size=f"{size} bytes, {8 * size / (head.width * head.height):.4g} bits per pixel",
@@ -100,7 +105,13 @@ def price_of(codec):
     return f"{codec.beta_:.4g} nats per unit of distortion"
 
 
-def print_facts(**facts):
+def print_facts(output=None, **facts):
+    """A line for each fact; on stderr where `output`, a file's name, is standard output."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"  {name.replace('_', ' '):<{width}}  {value}")
+        say(f"  {name.replace('_', ' '):<{width}}  {value}", output)
+
+
+def say(text, output=None):
+    """Print a line, `printable` since it may hold names out of files."""
+    print(printable(text), file=sys.stderr if output == STANDARD else None)

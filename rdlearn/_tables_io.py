@@ -9,12 +9,11 @@ import stat
 import tempfile
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from rdlearn._persistence import whole_file
+from rdlearn._standard_streams import STANDARD, open_input, whole_output
 
 __all__ = [
     "READABLE",
@@ -30,7 +29,6 @@ READABLE = (".csv", ".npy", ".npz", ".parquet")
 WRITABLE = (".csv", ".npy", ".parquet")
 # Values looked at together when a table is searched for NaN: a mapped file stays on the disk.
 BLOCK_VALUES = 1 << 22
-DAMAGE = (ValueError, EOFError, OverflowError, zipfile.BadZipFile, zlib.error)
 
 
 def read_table(name, note):
@@ -39,7 +37,8 @@ def read_table(name, note):
     Parameters
     ----------
     name : str
-        Path of a file, its format told by its ending; ``FILE.npz:array`` picks an array.
+        Path of a file, its format told by its ending; ``FILE.npz:array`` picks an array, and "-"
+        is csv on standard input.
     note : callable
         Called with a sentence about anything that was not taken literally.
 
@@ -51,22 +50,27 @@ def read_table(name, note):
     path, array = name, None
     if ".npz:" in name and not Path(name).exists():
         path, _, array = name.rpartition(":")
-    ending = _ending(path, READABLE, "read")
+    ending = ".csv" if name == STANDARD else _ending(path, READABLE, "read")
+    name = "standard input" if name == STANDARD else name
     try:
-        with open(path, "rb"):
-            pass
-        if ending == ".csv":
-            table = _read_csv(path, note)
-        elif ending == ".parquet":
-            table = _read_parquet(path)
-        elif ending == ".npy":
-            table = np.lib.format.open_memmap(path, mode="r")
-        else:
-            table = _read_npz(path, array)
-    except DAMAGE as error:
-        if isinstance(error, _Complaint):
+        with open_input(path) as file:
+            if ending == ".csv":
+                table = _read_csv(file, name, note)
+            elif ending == ".parquet":
+                table = _read_parquet(path)
+            elif ending == ".npy":
+                table = np.lib.format.open_memmap(path, mode="r")
+            else:
+                table = _read_npz(file, path, array, note)
+    except (_Complaint, MemoryError):
+        raise
+    except Exception as error:
+        # Damaged bytes make numpy, zipfile and pyarrow raise errors of many kinds, TypeError and
+        # RuntimeError among them. A file that cannot be opened already has its sentence.
+        if isinstance(error, OSError) and error.filename is not None:
             raise
-        raise ValueError(f"{name} cannot be read as {ending[1:]}: {error}") from None
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{name} cannot be read as {ending[1:]}: {reason}") from None
     if isinstance(table, np.ndarray):
         table = _as_matrix(table, name, note)
         _check_array(table, name)
@@ -76,14 +80,20 @@ def read_table(name, note):
     return table
 
 
-def check_output(name, endings=None, inputs=()):
+def check_output(name, endings=None, inputs=(), standard=False):
     """Raise before the work starts where `name` could not be written when it ends.
+
+    `standard` says whether "-" is standard output.
 
     Returns
     -------
     path : str
         Where to write; a link is followed, so that it is not replaced by a file.
     """
+    if name == STANDARD:
+        if standard:
+            return name
+        raise ValueError("- names standard output, which is not written here; name a file.")
     if endings is not None:
         _ending(name, endings, "written")
     path = os.path.realpath(name)
@@ -111,14 +121,20 @@ def write_table(path, frames, n_rows):
     Parameters
     ----------
     path : str
-        Ends in csv, npy or parquet. Only parquet is collected in memory.
+        Ends in csv, npy or parquet, or is "-" for csv on standard output. Only parquet is
+        collected in memory.
     frames : iterable of DataFrame
     n_rows : int
         Rows of all pieces together.
+
+    Returns
+    -------
+    int
+        Bytes written.
     """
     frames = iter(frames)
-    with whole_file(path) as file:
-        if path.lower().endswith(".csv"):
+    with whole_output(path) as file:
+        if path == STANDARD or path.lower().endswith(".csv"):
             for number, frame in enumerate(frames):
                 text = frame.to_csv(index=False, header=number == 0, lineterminator="\n")
                 file.write(text.encode())
@@ -128,11 +144,12 @@ def write_table(path, frames, n_rows):
             import pandas as pd
 
             file.write(_parquet(pd.concat(list(frames), ignore_index=True)))
+        return file.tell()
 
 
 def write_bytes(path, data):
     """Write bytes, whole or not at all."""
-    with whole_file(path) as file:
+    with whole_output(path) as file:
         file.write(data)
 
 
@@ -148,35 +165,39 @@ def _ending(path, known, use):
     return ending
 
 
-def _read_csv(path, note):
+def _read_csv(file, name, note):
     import pandas as pd
+
+    def read(**more):
+        file.seek(0)
+        return pd.read_csv(file, **options, **more)
 
     options = {"low_memory": False}
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
         # From 3.1 on every number is read exactly, and the option is deprecated.
         options["float_precision"] = "round_trip"
-    first = pd.read_csv(path, header=None, nrows=1, **options)
+    first = read(header=None, nrows=1)
     if first.shape[1] == 1 and isinstance(first.iloc[0, 0], str):
         for mark, title in ((";", "semicolons"), ("\t", "tabs")):
             if mark in first.iloc[0, 0]:
-                raise _Complaint(f"{path} separates its columns by {title}; use commas.")
+                raise _Complaint(f"{name} separates its columns by {title}; use commas.")
     numbers = all(kind.kind in "iuf" for kind in first.dtypes)
     # 0, 1, 2, ... is the header pandas writes for a table without names, a blank before it or not.
     names = first.iloc[0].tolist()
     names = names[1:] if names[0] != names[0] else names
     if numbers and names != list(range(len(names))):
-        note(f"{path} has no header line: its columns are called x0, x1, ...")
-        frame = pd.read_csv(path, header=None, **options)
+        note(f"{name} has no header line: its columns are called x0, x1, ...")
+        frame = read(header=None)
         return frame.set_axis([f"x{j}" for j in range(frame.shape[1])], axis=1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, index_col=False, **options)
+            frame = read(index_col=False)
     except pd.errors.ParserWarning:
-        raise _Complaint(f"{path} has more values in a row than names in its header.") from None
+        raise _Complaint(f"{name} has more values in a row than names in its header.") from None
     if str(frame.columns[0]) == "Unnamed: 0":
         note(
-            f"the first column of {path} has no name and counts as data; if it is an index, write "
+            f"the first column of {name} has no name and counts as data; if it is an index, write "
             "the file without it (to_csv(index=False))."
         )
     return frame
@@ -198,10 +219,11 @@ def _parquet(frame):
         raise ValueError("Writing parquet needs pyarrow: pip install pyarrow.") from None
 
 
-def _read_npz(path, name):
-    if not zipfile.is_zipfile(path):
+def _read_npz(file, path, name, note):
+    if not zipfile.is_zipfile(file):
         raise _Complaint(f"{path} is not an npz file: it is no zip archive.")
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
         if name is None and len(archive.files) == 1:
             name = archive.files[0]
         if name is None:
@@ -214,6 +236,8 @@ def _read_npz(path, name):
                     f"to read, as in {path}:{(tables or list(shapes) or ['NAME'])[0]}."
                 )
             name = tables[0]
+            others = ", ".join(key for key in archive.files if key != name)
+            note(f"{path} holds {len(shapes)} arrays: {name} is read, {others} left out.")
         if name not in archive.files:
             raise _Complaint(f"{path} has no array {name!r}, only {', '.join(archive.files)}.")
         return archive[name]

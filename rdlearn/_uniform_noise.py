@@ -49,8 +49,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     Parameters
     ----------
     n_components : int, default=16
-        Size of the bottleneck of nets. A wavelet has as many coefficients as features, whatever
-        this says.
+        Size of the bottleneck of nets; a wavelet has as many coefficients as features.
     beta : float, default=1.0
         Price of distortion: nats of rate per unit of distortion, ``-dR/dD``. Larger beta: more
         bits, less loss. Where a target is given, the start of the search.
@@ -67,9 +66,10 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     patch_size : int, default=128
         Side of the squares, in pixels, that convolutions are trained on, 16 at least; no more than
         the images have.
-    context : {"none", "causal"}, default="none"
-        "causal": the table of a symbol is chosen by the magnitudes of those already coded, in
-        integers: earlier components of a row; in images neighbours, coarser bands, other colours.
+    context : {"none", "causal"}, default="causal"
+        "causal": the table of a symbol follows the magnitudes of those already coded: earlier
+        components of a row; in images neighbours, coarser bands, other colours. "none": a table for
+        each component, which costs less where a few components lie in heaps, as of clusters.
     quantizer : {"round", "centers", "trellis"}, default="round"
         "centers", of nets: the nearest of `n_centers` learned values of its component, in training
         too, without noise; slopes are those of a soft assignment. "trellis": two quantizers by
@@ -194,7 +194,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         architecture="dense",
         image_shape=None,
         patch_size=128,
-        context="none",
+        context="causal",
         quantizer="round",
         n_centers=8,
         hidden_layer_sizes=(100,),

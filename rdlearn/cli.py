@@ -1,6 +1,7 @@
 """The command line: curve, fit, compress, decompress and info."""
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -13,10 +14,11 @@ from rdlearn import (
     UniformNoiseCodec,
     VariationalAutoencoder,
     __version__,
+    _interrupts,
     load,
 )
 from rdlearn._arguments import count, folds, jobs, positive, seed, steps
-from rdlearn._console import Progress, Warner, one_line, sentence
+from rdlearn._console import Progress, Warner, sentence, shown
 from rdlearn._curve_command import run_curve
 from rdlearn._image_command import (
     check_folder,
@@ -26,10 +28,10 @@ from rdlearn._image_command import (
     per_pixel,
     read_folder,
 )
-from rdlearn._image_stream import MAGIC
-from rdlearn._info_command import price_of, print_facts, run_info, unit_of
-from rdlearn._tables_io import WRITABLE, check_output, match_columns, read_table, write_table
-from rdlearn.coding import container
+from rdlearn._info_command import price_of, print_facts, run_info, say, unit_of
+from rdlearn._standard_streams import STANDARD, leave_streams, reopen_closed
+from rdlearn._table_command import compress_table, decompress_table
+from rdlearn._tables_io import check_output, read_table
 from rdlearn.distortions import get_distortion
 
 __all__ = ["main"]
@@ -39,11 +41,11 @@ CODECS = {
     "echo": EchoAutoencoder,
     "vae": VariationalAutoencoder,
     "iaf": functools.partial(VariationalAutoencoder, flow="iaf"),
-    "uniform": functools.partial(UniformNoiseCodec, context="causal"),
+    "uniform": UniformNoiseCodec,
 }
 # Those of the images in a folder.
 OF_IMAGES = {
-    name: functools.partial(UniformNoiseCodec, architecture=name, context="causal", data_range=255)
+    name: functools.partial(UniformNoiseCodec, architecture=name, data_range=255)
     for name in ("wavelet", "conv")
 }
 # Those with real bytes, which a model file is for here.
@@ -65,36 +67,42 @@ def main(argv=None):
     int
         Exit status: 0, 2 after bad input (one sentence on stderr), 130 when interrupted.
     """
+    closed = reopen_closed()
     progress = Progress()
     try:
-        parser = _parser()
-        args = parser.parse_args(argv)
-        if args.run is None:
-            parser.print_help(sys.stderr)
-            return 2
-        with warnings.catch_warnings():
-            warnings.showwarning = Warner()
-            args.run(args, progress)
-        sys.stdout.flush()
+        with _interrupts.caught():
+            if closed:
+                raise ValueError("Standard output is closed; redirect it to a file or /dev/null.")
+            parser = _parser()
+            args = parser.parse_args(argv)
+            if args.run is None:
+                parser.print_help(sys.stderr)
+                return 2
+            with warnings.catch_warnings():
+                warnings.showwarning = Warner()
+                args.run(args, progress)
+            sys.stdout.flush()
     except SystemExit as leaving:  # argparse, after --help or a sentence
         return leaving.code
     except KeyboardInterrupt:
         progress.clear()
         return 130
-    except BrokenPipeError:
-        # The reader is gone; keep the interpreter from complaining at its own flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader is gone
         return 1
     except REFUSALS as error:
-        progress.clear()
-        print(f"rdlearn: {sentence(error)}", file=sys.stderr)
+        given = sys.argv[1:] if argv is None else argv
+        with contextlib.suppress(OSError):  # stderr itself may be what cannot be written
+            progress.clear()
+            print(f"rdlearn: {sentence(error, given)}", file=sys.stderr)
         return 2
+    finally:
+        leave_streams()
     return 0
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"rdlearn: {one_line(message)} (see {self.prog} --help)\n")
+        self.exit(2, f"rdlearn: {shown(f'{message} (see {self.prog} --help)')}\n")
 
 
 def _parser():
@@ -124,8 +132,9 @@ def _parser():
         "data",
         nargs="?",
         metavar="DATA",
-        help="csv, npy, npz (FILE.npz:array) or parquet file, or the name of a source with known "
-        "R(D), such as gaussian or banana; default: the digits of scikit-learn",
+        help="csv, npy, npz (FILE.npz:array) or parquet file, - for csv on standard input, or the "
+        "name of a source with known R(D), such as gaussian or banana; default: the digits of "
+        "scikit-learn",
     )
     curve.add_argument("--out", metavar="FILE", help="write the table to a csv or parquet file")
     curve.add_argument("--plot", metavar="FILE", help="draw the curve into a png, pdf or svg file")
@@ -168,7 +177,8 @@ def _parser():
     fit.add_argument(
         "data",
         metavar="DATA",
-        help="csv, npy, npz (FILE.npz:array) or parquet file, or a folder of images",
+        help="csv, npy, npz (FILE.npz:array) or parquet file, - for csv on standard input, or a "
+        "folder of images",
     )
     fit.add_argument("--model", required=True, metavar="FILE", help="the model file to write")
     fit.add_argument(
@@ -208,10 +218,15 @@ def _parser():
     for sub, source, target in (
         (
             compress,
-            "csv, npy, npz (FILE.npz:array) or parquet file, or an image",
-            "compressed file to write",
+            "csv, npy, npz (FILE.npz:array) or parquet file, or an image; - reads csv from "
+            "standard input",
+            "compressed file to write, or - for standard output",
         ),
-        (decompress, "file that compress wrote", "csv, npy or parquet file, or image, to write"),
+        (
+            decompress,
+            "file that compress wrote, or - for standard input",
+            "csv, npy or parquet file, or image, to write; - writes csv to standard output",
+        ),
     ):
         sub.add_argument("--model", required=True, metavar="FILE", help="file that fit wrote")
         sub.add_argument("data", metavar="IN", help=source)
@@ -305,7 +320,7 @@ def _fit(args, progress):
     rate, distortion = codec.rate(X), codec.mean_distortion(X)
     codec.save(model)
     progress.clear()
-    print(f"{type(codec).__name__} fitted to {n_samples} rows of {n_features} features")
+    say(f"{type(codec).__name__} fitted to {n_samples} rows of {n_features} features")
     print_facts(
         rate=f"{rate:.4g} bits per sample, {rate / n_features:.4g} per feature",
         distortion=f"{distortion:.5g} per sample ({unit_of(codec)})",
@@ -330,55 +345,22 @@ def _load_with_bytes(path):
 
 def _compress(args, progress):
     codec = _load_with_bytes(args.model)
-    out = check_output(args.out, inputs=[args.data, args.model])
+    out = check_output(args.out, inputs=[args.data, args.model], standard=True)
+    if out == STANDARD and sys.stdout.isatty():
+        raise ValueError("Compressed bytes are not for a terminal; redirect - or name a file.")
     if is_image(args.data):
         if args.joint:
             raise ValueError(f"--joint codes rows of a table, and {args.data} is an image.")
-        compress_image(codec, args, out)
+        compress_image(codec, args, out, progress.note)
         return
     if os.path.isdir(args.data):
         raise ValueError(f"{args.data} is a folder; compress its images one by one.")
-    progress.show(f"reading {args.data}")
-    X = match_columns(codec, read_table(args.data, progress.note), args.data)
-    progress.show(f"compressing {len(X)} rows")
-    start = time.perf_counter()
-    codec.compress_to(X, out, joint=args.joint)
-    seconds = time.perf_counter() - start
-    progress.clear()
-    before, after = os.path.getsize(args.data.partition(".npz:")[0]), os.path.getsize(out)
-    print_facts(
-        read=f"{args.data}, {before} bytes, {len(X)} rows",
-        written=f"{args.out}, {after} bytes, {8 * after / len(X):.4g} bits per sample with headers",
-        ratio=f"{before / after:.4g} to 1",
-        time=f"{seconds:.2f} s",
-    )
+    compress_table(codec, args, out, progress)
 
 
 def _decompress(args, progress):
     codec = _load_with_bytes(args.model)
     if is_image(args.out):
         decompress_image(codec, args)
-        return
-    out = check_output(args.out, WRITABLE, inputs=[args.data, args.model])
-    with open(args.data, "rb") as stream:
-        if stream.read(len(MAGIC)) == MAGIC:
-            raise ValueError(f"{args.data} holds an image; name a png file to write it to.")
-        stream.seek(0)
-        n_rows = container.read_header(stream).n_rows
-
-    def frames():
-        done = 0
-        for frame in codec.decompress_from(args.data, as_frame=True):
-            done += len(frame)
-            progress.show(f"decompressing: {done} of {n_rows} rows")
-            yield frame
-
-    start = time.perf_counter()
-    write_table(out, frames(), n_rows)
-    seconds = time.perf_counter() - start
-    progress.clear()
-    print_facts(
-        written=f"{args.out}, {os.path.getsize(out)} bytes, {n_rows} rows of "
-        f"{codec.n_features_in_} columns",
-        time=f"{seconds:.2f} s",
-    )
+    else:
+        decompress_table(codec, args, progress)

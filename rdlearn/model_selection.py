@@ -13,9 +13,9 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.parallel import Parallel, delayed
 
 from rdlearn._curves import BDRate, bd_rate, curve_table, mean_test
+from rdlearn._points import description_length, measure
 from rdlearn.distortions import Distortion, get_distortion
 from rdlearn.information import bits_to_nats
-from rdlearn.metrics import psnr_db
 
 __all__ = [
     "BDRate",
@@ -62,8 +62,9 @@ def rate_distortion_path(codec, X, betas, *, X_test=None, cv=None, n_jobs=None, 
         code), `rate_bits` (per sample), `rate_bits_per_feature`, `distortion` (the codec's own,
         per sample), `distortion_per_feature`, `score` (nats per sample, NaN where the distortion
         has no noise model), `psnr_db` (of the mean squared error; NaN without a data range),
-        `bytes_per_sample` (of the compressed blob; NaN where the codec writes none),
-        `fit_seconds`; with `cv` also `rate_bits_std`, `distortion_std` and `score_std`.
+        `bytes_per_sample` (of the compressed blob; NaN where the codec writes none), `model_bytes`
+        (of the file that `save` would write; NaN likewise), `fit_seconds`; with `cv` also
+        `rate_bits_std`, `distortion_std` and `score_std`.
         ``table.attrs`` has the name of the distortion and its unit (`distortion`,
         `distortion_unit`).
 
@@ -131,35 +132,9 @@ def _sweep(codec, betas, X, X_test, data_range):
         start = time.perf_counter()
         codec.set_params(beta=float(beta)).fit(X)
         fit_seconds = time.perf_counter() - start
-        points.append({"beta": float(beta)} | _measure(codec, X_test, data_range))
+        points.append({"beta": float(beta)} | measure(codec, X_test, data_range))
         points[-1]["fit_seconds"] = fit_seconds
     return points[::-1], codec.distortion_
-
-
-def _measure(codec, X, data_range):
-    x = check_array(X, dtype=(np.float64, np.float32))
-    n_samples, n_features = x.shape
-    rate, distortion = codec.rate(X), codec.mean_distortion(X)
-    if data_range is None:
-        data_range = getattr(codec, "data_range", None)
-    psnr = math.nan
-    if data_range is not None:
-        psnr = psnr_db(np.mean((x - codec.reconstruct(X)) ** 2, dtype=np.float64), data_range)
-    compressed = hasattr(codec, "compress")
-    return {
-        "n_components": len(codec.get_feature_names_out()),
-        "rate_bits": rate,
-        "rate_bits_per_feature": rate / n_features,
-        "distortion": distortion,
-        "distortion_per_feature": distortion / n_features,
-        "score": _description_length(codec, X, {}),
-        "psnr_db": psnr,
-        "bytes_per_sample": len(codec.compress(X)) / n_samples if compressed else math.nan,
-    }
-
-
-def _description_length(codec, X, inputs):
-    return codec.score(X, **inputs) if codec.distortion_.has_noise_model else math.nan
 
 
 def _reconstruct(estimator, X, inputs):
@@ -217,7 +192,7 @@ class _RDScoring(_Routed):
     def __call__(self, estimator, X, y=None, **inputs):
         measured = _rate_and_distortion(estimator, X, self.distortion, inputs)
         codec, rows, rate, distortion = measured
-        score = _description_length(codec, rows, inputs)
+        score = description_length(codec, rows, inputs)
         return {"rate_bits": rate, "distortion": distortion, "score": score}
 
 

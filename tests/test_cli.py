@@ -17,7 +17,7 @@ from rdlearn import (
     load,
 )
 from rdlearn._curve_command import FORMATS, default_betas
-from rdlearn._tables_io import _read_csv, read_table
+from rdlearn._tables_io import read_table
 from rdlearn.datasets import source
 from rdlearn.distortions import Hamming
 from rdlearn.information import gaussian_water_level
@@ -177,7 +177,7 @@ def test_names_and_dtypes_come_back(model, frame, capsys, ending):
         assert b"\r" not in (model / "back.csv").read_bytes()
         kinds = frame.dtypes.to_dict()
         # pandas before 3.1 reads numbers exactly only when it is told to.
-        back = _read_csv("back.csv", pytest.fail).astype(kinds)
+        back = read_table("back.csv", pytest.fail).astype(kinds)
     pd.testing.assert_frame_equal(back, expected, check_exact=True)
 
 

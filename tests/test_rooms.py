@@ -15,6 +15,7 @@ import rdlearn
 HOME = Path(rdlearn.__file__).parent
 # A file imports only from rooms above its own; a room is a file or a whole folder.
 ROOMS = [
+    "_interrupts",
     "_version",
     "exceptions",
     "information",
@@ -73,14 +74,17 @@ ROOMS = [
     "_variational",
     "__init__",
     "_curves",
+    "_points",
     "model_selection",
     "plotting",
     "_loaders",
     "datasets",
+    "_standard_streams",
     "_tables_io",
-    "_curve_command",
     "_info_command",
+    "_curve_command",
     "_image_command",
+    "_table_command",
     "cli",
     "__main__",
 ]
