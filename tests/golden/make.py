@@ -56,10 +56,10 @@ def transform_cases():
     rows[::9] *= 30
     dense = UniformNoiseCodec(3, beta=20, context="causal", hidden_layer_sizes=(6,), max_iter=15)
     yield "dense_causal", dense.set_params(random_state=0), train, rows, 20, {}
-    centers = UniformNoiseCodec(3, beta=2, quantizer="centers", n_centers=5, max_iter=15)
-    centers.set_params(hidden_layer_sizes=(6,), random_state=0)
+    centers = UniformNoiseCodec(3, beta=2, quantizer="centers", context="none", max_iter=15)
+    centers.set_params(hidden_layer_sizes=(6,), n_centers=5, random_state=0)
     yield "dense_centers", centers, train, rows, 20, {}
-    trellis = UniformNoiseCodec(3, beta=20, quantizer="trellis", max_iter=15)
+    trellis = UniformNoiseCodec(3, beta=20, quantizer="trellis", context="none", max_iter=15)
     trellis.set_params(hidden_layer_sizes=(6,), random_state=0)
     yield "dense_trellis", trellis, train, rows, 20, {}
     i, j = np.ogrid[:31, :20]
