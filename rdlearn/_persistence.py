@@ -5,12 +5,15 @@ format 1 with some arrays deflated.
 """
 
 import contextlib
+import io
 import json
 import math
 import os
+import secrets
+import stat
 import struct
-import tempfile
 import zlib
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -34,30 +37,68 @@ def whole_file(path):
     """Open a temporary file beside `path` for binary writing; rename it there on success.
 
     A reader never sees half a file, and a failure leaves what was there before. A link keeps
-    pointing to its file; a device or pipe is written directly.
+    pointing to its file; a device or pipe is written directly. A read-only file stays. What the
+    system refuses is an OSError that names `path`.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        with open(path, "wb") as file:
+        with io.BufferedWriter(_Named(path, "wb", path)) as file:
             yield file
         return
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"The folder {path.parent} does not exist; create it or write elsewhere."
         )
-    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
+    refuse_read_only(path)
+    # The longest name that `path` may have leaves no room for more beside it.
+    part = path.parent / f"rdlearn-{secrets.token_hex(8)}.part"
     try:
-        with os.fdopen(handle, "wb") as file:
+        # Made as open() makes files, so that it is the system that applies the umask.
+        with io.BufferedWriter(_Named(part, "xb", path)) as file:
+            if path.exists():
+                os.chmod(part, path.stat().st_mode & 0o777)
             yield file
-        # mkstemp makes files private; give the mode that open() would have left.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
-        os.replace(name, path)
+        with _naming(path):
+            os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            os.unlink(part)
         raise
+
+
+def refuse_read_only(path):
+    """Raise PermissionError where `path` is a file that its mode, or the system, keeps as it is."""
+    with contextlib.suppress(FileNotFoundError):
+        # Everything is writable for the superuser, but a file without any such bit is meant to stay.
+        if not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
+            raise PermissionError(
+                f"The file {path} is read-only; make it writable or write elsewhere."
+            )
+
+
+class _Named(io.FileIO):
+    """A file whose errors name the path that it is going to have."""
+
+    def __init__(self, place, mode, path):
+        self._path = path
+        with _naming(path):
+            super().__init__(place, mode)
+
+    def write(self, data):
+        with _naming(self._path):
+            return super().write(data)
+
+    def close(self):
+        with _naming(self._path):
+            super().close()
+
+
+@contextlib.contextmanager
+def _naming(path):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def pack(state, deflate=True):
@@ -104,22 +145,17 @@ def pack(state, deflate=True):
     return HEAD.pack(MAGIC, version, zlib.crc32(body), len(body)) + body
 
 
-def unpack(blob):
-    """Inverse of `pack`; CorruptStreamError for anything else."""
+def unpack(blob, max_bytes=None):
+    """Inverse of `pack`; CorruptStreamError for anything else, ValueError beyond `max_bytes`."""
     blob = memoryview(blob)
-    if len(blob) < HEAD.size + 8 or bytes(blob[:4]) != MAGIC:
-        raise CorruptStreamError("This is not an rdlearn model file (wrong first bytes).")
-    _, version, checksum, length = HEAD.unpack_from(blob)
-    if not 1 <= version <= FORMAT_VERSION:
-        raise CorruptStreamError(
-            f"The model file has format version {version}; this rdlearn reads up to "
-            f"{FORMAT_VERSION}. Load it with the rdlearn that wrote it."
-        )
+    checksum, length = _declared(bytes(blob[: HEAD.size]))
+    _refuse_large(len(blob), max_bytes)
     body = blob[HEAD.size :]
-    if len(body) != length:
-        raise CorruptStreamError(f"The model file holds {len(body)} of {length} bytes: truncated.")
+    _refuse_other_length(len(body), length)
     if zlib.crc32(body) != checksum:
         raise CorruptStreamError("The model file's checksum is wrong: it is damaged.")
+    if length < 8:
+        raise CorruptStreamError("The model file has no description.")
     (size,) = struct.unpack_from("<Q", body)
     if size > len(body) - 8:
         raise CorruptStreamError("The model file's description runs past its end.")
@@ -149,6 +185,32 @@ def unpack(blob):
     if not isinstance(state, dict) or used != len(data):
         raise CorruptStreamError("The model file does not hold a model, or more than one.")
     return state
+
+
+def _declared(head):
+    """Checksum and length of what follows the head of a model file."""
+    if len(head) < HEAD.size or head[:4] != MAGIC:
+        raise CorruptStreamError("This is not an rdlearn model file (wrong first bytes).")
+    _, version, checksum, length = HEAD.unpack(head)
+    if not 1 <= version <= FORMAT_VERSION:
+        raise CorruptStreamError(
+            f"The model file has format version {version}; this rdlearn reads up to "
+            f"{FORMAT_VERSION}. Load it with the rdlearn that wrote it."
+        )
+    return checksum, length
+
+
+def _refuse_other_length(present, length):
+    if present != length:
+        raise CorruptStreamError(f"The model file holds {present} of {length} bytes: truncated.")
+
+
+def _refuse_large(size, max_bytes):
+    if max_bytes is not None and size > max_bytes:
+        raise ValueError(
+            f"The model file takes {size} bytes, more than max_bytes={max_bytes}; raise max_bytes "
+            "if you trust its author."
+        )
 
 
 def _array(place, data, offset):
@@ -190,6 +252,17 @@ def write(path, state):
         file.write(blob)
 
 
-def read(path):
-    """The dictionary in a file that `write` wrote."""
-    return unpack(Path(path).read_bytes())
+def read(path, max_bytes=None):
+    """The dictionary in a file that `write` wrote; `max_bytes` is that of `unpack`."""
+    if not (max_bytes is None or (isinstance(max_bytes, Integral) and max_bytes > 0)):
+        raise ValueError(f"max_bytes={max_bytes!r} must be a positive integer, or None.")
+    with open(path, "rb") as file:
+        head = file.read(HEAD.size)
+        _, length = _declared(head)
+        status = os.fstat(file.fileno())
+        # Of a pipe nobody knows the length before its end.
+        if stat.S_ISREG(status.st_mode):
+            _refuse_other_length(status.st_size - HEAD.size, length)
+            _refuse_large(status.st_size, max_bytes)
+        blob = head + file.read()
+    return unpack(blob, max_bytes)

@@ -78,12 +78,15 @@ class SavingMixin:
         """Raise CorruptStreamError where the loaded attributes contradict each other."""
 
 
-def load(path):
+def load(path, max_bytes=None):
     """Read an estimator that `save` wrote.
 
     Parameters
     ----------
     path : str or path-like
+    max_bytes : int, default=None
+        The most bytes that the file, and the arrays it unpacks to, may take; None for no limit. A
+        model of strangers is read under one.
 
     Returns
     -------
@@ -93,10 +96,12 @@ def load(path):
     ------
     CorruptStreamError
         The file is damaged, is no model file, or names an estimator this version does not know.
+    ValueError
+        The model takes more than `max_bytes`.
     OSError
         The file cannot be read.
     """
-    state = _persistence.read(path)
+    state = _persistence.read(path, max_bytes)
     try:
         codec = _REGISTRY[state["class"]](
             **{name: from_plain(value) for name, value in state["params"].items()}
