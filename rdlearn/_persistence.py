@@ -69,7 +69,7 @@ def whole_file(path):
 def refuse_read_only(path):
     """Raise PermissionError where `path` is a file that its mode, or the system, keeps as it is."""
     with contextlib.suppress(FileNotFoundError):
-        # Everything is writable for the superuser, but a file without any such bit is meant to stay.
+        # To the superuser all is writable, but a file without any such bit is meant to stay.
         if not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
             raise PermissionError(
                 f"The file {path} is read-only; make it writable or write elsewhere."

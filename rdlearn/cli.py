@@ -28,6 +28,7 @@ from rdlearn._image_command import (
 )
 from rdlearn._image_stream import MAGIC
 from rdlearn._info_command import price_of, print_facts, run_info, unit_of
+from rdlearn._signals import ended_by_signals
 from rdlearn._tables_io import WRITABLE, check_output, match_columns, read_table, write_table
 from rdlearn.coding import container
 from rdlearn.distortions import get_distortion
@@ -52,6 +53,7 @@ WITH_BYTES = ["pca", "uniform", *OF_IMAGES]
 REFUSALS = (OSError, ValueError, ImportError, MemoryError, OverflowError)
 
 
+@ended_by_signals()
 def main(argv=None):
     """Run the command line.
 
@@ -63,7 +65,8 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0, 2 after bad input (one sentence on stderr), 130 when interrupted.
+        Exit status: 0, 2 after bad input (one sentence on stderr), 130 when interrupted, 143 or
+        129 when ended by SIGTERM or SIGHUP.
     """
     progress = Progress()
     try:
@@ -76,7 +79,8 @@ def main(argv=None):
             warnings.showwarning = Warner()
             args.run(args, progress)
         sys.stdout.flush()
-    except SystemExit as leaving:  # argparse, after --help or a sentence
+    except SystemExit as leaving:  # a signal, or argparse after --help or a sentence
+        progress.clear()
         return leaving.code
     except KeyboardInterrupt:
         progress.clear()

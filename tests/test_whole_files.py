@@ -11,6 +11,7 @@ import pytest
 
 from rdlearn import CorruptStreamError, PCACodec, load
 from rdlearn._persistence import pack, read, whole_file, write
+from rdlearn._tables_io import check_output
 
 LARGE = 1 << 28
 
@@ -98,6 +99,9 @@ def test_a_read_only_file_stays(tmp_path, codec):
         for work in (codec.save, lambda place: codec.compress_to(X, place)):
             with pytest.raises(PermissionError, match="m.rdl is read-only; make it writable"):
                 work(place)
+        # The command line looks before it works.
+        with pytest.raises(PermissionError, match="m.rdl is read-only; make it writable"):
+            check_output(str(place))
     assert path.read_bytes() == b"old" and sorted(os.listdir(tmp_path)) == ["link", "m.rdl"]
 
 

@@ -12,9 +12,9 @@ def _nothing():
 
 
 def _can_cache():
-    """Whether numba finds a folder for the compiled kernels of this one; warns where it does not."""
+    """Whether numba finds a folder for compiled kernels; warns where it does not."""
     try:
-        # It looks for the folder, which is one for all files beside this one, when it decorates.
+        # It looks for the folder, the same for all files beside this one, when it decorates.
         njit(cache=True)(_nothing)
     except RuntimeError:
         warnings.warn(
