@@ -333,8 +333,19 @@ def _restore_dtype(column, kind):
 
     try:
         dtype = pd.api.types.pandas_dtype(kind)
+        # Frames hold texts and bytes as objects; what has a length of its own takes that memory.
+        if getattr(dtype, "kind", "O") in "SUV":
+            raise TypeError
+        return _of_dtype(column, dtype)
     except TypeError:
-        raise CorruptStreamError(f"The model names {kind!r}, which is no dtype here.") from None
+        raise CorruptStreamError(
+            f"The model names {kind[:50]!r}, which is no dtype of numbers here."
+        ) from None
+
+
+def _of_dtype(column, dtype):
+    import pandas as pd
+
     if pd.api.types.is_bool_dtype(dtype):
         return (column >= 0.5).astype(dtype)
     if pd.api.types.is_integer_dtype(dtype):

@@ -51,7 +51,7 @@ class EchoClassifier(
             validation_fraction, tol, n_iter_no_change, warm_start, random_state, device, verbose
         As in `EchoAutoencoder`, with the same defaults.
     n_draws : int, default=16
-        Draws of the noise that predicted probabilities are a mean over.
+        Draws of the noise that predicted probabilities are a mean over, at most 10,000.
 
     Attributes
     ----------

@@ -89,7 +89,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         a fresh fit grows from nothing over the first half, are laid out. Convolutions add a quarter
         as many in which the decoder alone learns from rounded codes.
     n_draws : int, default=4
-        Draws of noise that the noisy view of rate and distortion is a mean over.
+        Draws of noise that the noisy view of rate and distortion is a mean over, at most 10,000.
     shuffle : bool, default=True
         Whether rows are shuffled in each epoch.
     early_stopping : bool, default=False

@@ -69,7 +69,8 @@ def psnr_db(mean_squared_error, data_range):
         )
     if mean_squared_error == 0:
         return math.inf
-    return 10 * math.log10(data_range**2 / mean_squared_error)
+    # The square of an extreme range is no float.
+    return 20 * math.log10(data_range) - 10 * math.log10(mean_squared_error)
 
 
 def ms_ssim(x, x_hat, *, data_range):
