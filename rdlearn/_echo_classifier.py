@@ -264,3 +264,5 @@ class EchoClassifier(
             raise CorruptStreamError("The model's classes do not fit its outputs.")
         if self.mean_.shape != (d,) or self.n_side_features_:
             raise CorruptStreamError("The model's arrays do not fit together.")
+        if type(self.beta_) is not float or not self.beta_ > 0:
+            raise CorruptStreamError("The model's beta is missing or impossible.")

@@ -44,7 +44,7 @@ def _info_model(path):
     }
     if hasattr(codec, "beta_"):
         facts["beta"] = price_of(codec)
-    if "rate_bits" in last:
+    if "rate_bits" in last and "distortion" in last:
         # Of nets what the last epoch saw, while the weights changed.
         when = ", as training ended" if hasattr(codec, "params_") else ""
         facts["rate"] = f"{last['rate_bits']:.4g} bits per training sample{when}"

@@ -124,6 +124,8 @@ def load(path, max_bytes=None):
             if name not in codec._saved and (name[0] == "_" or name[-1] != "_"):
                 raise CorruptStreamError(f"The model file sets the unknown attribute {name!r}.")
             setattr(codec, name, from_plain(value))
+        if type(state["version"]) is not str:
+            raise CorruptStreamError("The model file does not say which version wrote it.")
         codec._validate_params()
         check_is_fitted(codec)
         codec._check_state()
