@@ -77,16 +77,16 @@ class SavingMixin:
 
     def _check_state(self):
         """Raise CorruptStreamError where the loaded attributes contradict each other."""
-        d, columns = self.n_features_in_, list(self._history.values())
+        d, columns = self.n_features_in_, [np.asarray(c) for c in self._history.values()]
+        steps = columns[0].size
+        numbers = all(c.shape == (steps,) and c.dtype.kind in "iuf" for c in columns)
         fits = True
         if hasattr(self, "feature_names_in_"):
             fits = self.feature_names_in_.shape == (d,) and self.feature_names_in_.dtype == object
-        numbers = all(type(c) is np.ndarray and c.dtype.kind in "iuf" for c in columns)
         for holds, what in (
             (type(d) is int and d >= 1, "number of features"),
             (fits, "feature names"),
-            (numbers and len({c.shape for c in columns}) == 1, "history"),
-            (numbers and all(c.ndim == 1 and c.size for c in columns), "history"),
+            (steps >= 1 and numbers, "history"),
         ):
             if not holds:
                 raise CorruptStreamError(f"The model's {what} is missing or impossible.")

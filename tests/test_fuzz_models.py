@@ -78,6 +78,13 @@ FOUND = [
     ("echo", "spread_", 1e200),
     ("echo", "spread_", True),
     ("wavelet", "spread_", 10**30),
+    ("wavelet", "n_centers_", model_mutants.DELETED),
+    ("wavelet", "n_centers_", 5),
+    ("wavelet", "image_shape_", {"__tuple__": [16, 16, True]}),
+    ("classifier", "beta_", None),
+    ("classifier", "feature_names_in_", 3),
+    ("rbm", "_history", {}),
+    ("rbm", "n_features_in_", True),
 ]
 
 
