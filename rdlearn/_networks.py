@@ -96,7 +96,8 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
     def _check_state(self):
         super()._check_state()
         check_is_fitted(self, "params_")
-        units = {self.mean_.shape, self.scale_.shape} == {(self.n_features_in_,)}
+        units = self.mean_.shape == self.scale_.shape == (self.n_features_in_,)
+        units = units and self.mean_.dtype == self.scale_.dtype == np.float64
         finite = units and np.isfinite(self.mean_).all() and np.isfinite(self.scale_).all()
         if not (finite and np.all(self.scale_ > 0)):
             raise CorruptStreamError("The model's units do not fit its columns.")

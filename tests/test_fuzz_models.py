@@ -67,7 +67,12 @@ def test_changed_models(name, stored, tmp_path):
     assert "refused" in seen and len(seen) > 1
 
 
+SIMILAR = {
+    "__distortion__": "ms_ssim",
+    "constants": {"image_shape": [16, 16, 1], "data_range": 1e200},
+}
 FOUND = [
+    ("conv_similar", "distortion_", SIMILAR),
     ("pca", "noise_scale_", model_mutants.DELETED),
     ("dbn_barred", "noise_scale_", model_mutants.DELETED),
     ("dbn_barred", "resolution_", model_mutants.DELETED),
@@ -81,10 +86,13 @@ FOUND = [
     ("wavelet", "n_centers_", model_mutants.DELETED),
     ("wavelet", "n_centers_", 5),
     ("wavelet", "image_shape_", {"__tuple__": [16, 16, True]}),
+    ("uniform", "offset_", np.zeros(2)),
+    ("echo", "mean_", np.zeros(3, dtype=np.float32)),
+    ("echo", "side_scale_", np.ones(2, dtype=np.int32)),
+    ("classifier", "classes_", ["a", "b", "c"]),
+    ("classifier", "class_prior_", np.ones(3, dtype=np.float32)),
     ("classifier", "beta_", None),
     ("classifier", "feature_names_in_", 3),
-    ("rbm", "_history", {}),
-    ("rbm", "n_features_in_", True),
 ]
 
 
