@@ -236,7 +236,5 @@ class Autoencoder(NetworkMixin, BaseCodec):
 
     def _check_state(self):
         super()._check_state()
-        d, resolution = self.n_features_in_, self.resolution_
-        positive = np.all(np.isfinite(resolution)) and np.all(resolution > 0)
-        if resolution.shape != (d,) or not positive or self.n_outputs_ != d:
+        if self.n_outputs_ != self.n_features_in_:
             raise CorruptStreamError("The model's arrays do not fit together.")

@@ -355,10 +355,6 @@ class BottleneckMixin:
         if not self._has_code:
             return
         self._check_search(self.n_components_)
-        resolution, scale = self.resolution_, self.noise_scale_
-        fits = resolution.shape == (self.n_features_in_,) and resolution.dtype == np.float64
-        if not (fits and np.all(resolution > 0) and type(scale) is float):
-            raise CorruptStreamError("The model's resolution or noise scale is impossible.")
         size = self._objective(self.n_components_).n_parameters
         params = self.params_
         if params.dtype != np.float32 or params.shape != (size,) or not np.isfinite(params).all():

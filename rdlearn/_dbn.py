@@ -24,6 +24,8 @@ __all__ = ["DBNBlahutArimoto"]
 LAST_RATE = 0.03
 # Epochs on the data themselves before the first round, in rounds.
 FIRST_ROUNDS = 3
+# Gibbs steps that the parameter may ask for: a model from a file must not ask for years of them.
+MOST_STEPS = 10_000
 # Rows that the estimate in `fit` is a mean over, and numbers that it looks at for each, at most.
 ESTIMATE_ROWS, ESTIMATE_NUMBERS = 500, 1 << 18
 
@@ -62,7 +64,7 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         Epochs of each layer in a round.
     n_gibbs : int, default=10
         Gibbs steps, or passes, that draw y, and steps of contrastive divergence. Machines of few
-        states are trained by the exact gradient instead.
+        states are trained by the exact gradient instead. At most 10,000.
     batch_size : int or "auto", default="auto"
         "auto" is a twentieth of the rows, but 10 to 100.
     learning_rate_init : float, default=0.3
@@ -140,7 +142,7 @@ class DBNBlahutArimoto(TiltedChannelMixin, BottleneckMixin, BinaryMixin, Discret
         "distortion": [StrOptions({"hamming"}), Distortion],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "n_gibbs": [Interval(Integral, 1, None, closed="left")],
+        "n_gibbs": [Interval(Integral, 1, MOST_STEPS, closed="both")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "fine_tune_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],

@@ -74,13 +74,13 @@ def restored(column, kind):
     types = pd.api.types
     try:
         dtype = types.pandas_dtype(kind)
-    except TypeError:
-        raise CorruptStreamError(f"The model names {kind!r}, which is no dtype here.") from None
+    except (TypeError, ValueError):
+        raise CorruptStreamError(f"The model names {kind[:50]!r}, no dtype here.") from None
     # Texts and categories that scikit-learn reads as numbers come back as such.
     fine = types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype)
     fine = fine or types.is_object_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype)
     if isinstance(dtype, pd.SparseDtype) or not fine:
-        raise CorruptStreamError(f"The model names the dtype {kind!r}, which is not of numbers.")
+        raise CorruptStreamError(f"The model names {kind[:50]!r}, which is no dtype of numbers.")
     if types.is_bool_dtype(dtype):
         return (column >= 0.5).astype(dtype)
     if types.is_integer_dtype(dtype):

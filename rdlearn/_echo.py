@@ -182,8 +182,8 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         every noise off after that many terms, as published; the clip of S that this needs is a
         floor of the rate, 0.18 nats per component at 99 terms.
     n_draws : int, default=4
-        Draws of the noise that distortions and scores are a mean over. They depend on the model
-        and on what is in a row: equal rows share them, and want more of them.
+        Draws of the noise that distortions and scores are a mean over, at most 10,000. They depend
+        on the model and on what is in a row: equal rows share them, and want more of them.
     shuffle : bool, default=True
         Whether rows are shuffled in each epoch.
     early_stopping : bool, default=False

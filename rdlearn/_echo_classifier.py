@@ -51,7 +51,7 @@ class EchoClassifier(
             validation_fraction, tol, n_iter_no_change, warm_start, random_state, device, verbose
         As in `EchoAutoencoder`, with the same defaults.
     n_draws : int, default=16
-        Draws of the noise that predicted probabilities are a mean over.
+        Draws of the noise that predicted probabilities are a mean over, at most 10,000.
 
     Attributes
     ----------
@@ -258,9 +258,12 @@ class EchoClassifier(
 
     def _check_state(self):
         super()._check_state()
-        d, c = self.n_features_in_, len(self.classes_)
+        d, c = self.n_features_in_, self.classes_.size
         prior = self.class_prior_
-        if self.n_outputs_ != c or prior.shape != (c,) or not np.all(prior > 0):
+        fits = self.n_outputs_ == c and self.classes_.shape == prior.shape == (c,)
+        if not fits or prior.dtype != np.float64 or not np.all(prior > 0):
             raise CorruptStreamError("The model's classes do not fit its outputs.")
         if self.mean_.shape != (d,) or self.n_side_features_:
             raise CorruptStreamError("The model's arrays do not fit together.")
+        if type(self.beta_) is not float or not self.beta_ > 0:
+            raise CorruptStreamError("The model's beta is missing or impossible.")

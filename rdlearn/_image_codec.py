@@ -291,6 +291,8 @@ class ImageTransforms:
     def _images_fit(self):
         """Whether a loaded model's images, planes and colours are of one shape."""
         shape = checked_image_shape(self.image_shape_, self.n_features_in_)
+        if any(type(side) is not int for side in self.image_shape_):
+            return False
         planes = self.code_.arrangement
         if self.architecture_ == "conv":
             places = self._image_transform().places(*shape[:2])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["Moments", "RowSample", "check_range", "smallest_gaps", "spaced_rows"]
+__all__ = ["Moments", "RowSample", "check_range", "is_spread", "smallest_gaps", "spaced_rows"]
 
 BLOCK_VALUES = 1 << 20
 SAMPLE_VALUES = 1 << 24
@@ -107,6 +107,11 @@ def check_range(X):
             f"X contains {largest:.3g}, beyond the {LARGEST[X.dtype]:g} that {X.dtype} "
             "arithmetic can take here; rescale the columns, as StandardScaler does."
         )
+
+
+def is_spread(value):
+    """Whether a number from a file can be the deviation of a table that `check_range` lets pass."""
+    return type(value) is float and 0 < value <= 2 * max(LARGEST.values())
 
 
 def smallest_gaps(X):

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._console import Progress
 from rdlearn._minibatch import PRICE_WARM_UP, Batches, Schedule, minimize
+from rdlearn._moments import is_spread
 from rdlearn._objective import Objective, dense_net, hidden_sizes
 from rdlearn._side_information import SideInformationMixin
 from rdlearn._sklearn import CallbackSupportMixin, EpochCallbacks, Interval, StrOptions
@@ -29,6 +30,8 @@ from rdlearn.nets.losses import make_loss
 
 __all__ = ["NetworkMixin"]
 
+# Draws that the parameter may ask for: a model from a file must not ask for years of them.
+MOST_DRAWS = 10_000
 # Rows in a pass of inference: its buffers stay within a few MB.
 BLOCK_ROWS = 2048
 # Mean squared length of an encoder input at most: wide tables, whose columns say similar things,
@@ -52,7 +55,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "n_draws": [Interval(Integral, 1, MOST_DRAWS, closed="both")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "device": [StrOptions({"cpu", "cuda", "auto"})],
@@ -94,13 +97,14 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
     def _check_state(self):
         super()._check_state()
         check_is_fitted(self, "params_")
-        units = {self.mean_.shape, self.scale_.shape} == {(self.n_features_in_,)}
+        units = self.mean_.shape == self.scale_.shape == (self.n_features_in_,)
+        units = units and self.mean_.dtype == self.scale_.dtype == np.float64
         finite = units and np.isfinite(self.mean_).all() and np.isfinite(self.scale_).all()
         if not (finite and np.all(self.scale_ > 0)):
             raise CorruptStreamError("The model's units do not fit its columns.")
         sizes, counts = self.hidden_sizes_, (self.n_components_, self.n_outputs_)
         whole = all(type(n) is int and n >= 1 for n in counts) and sizes.dtype.kind == "i"
-        if not whole or sizes.ndim != 1 or np.any(sizes < 1) or not 0 < self.spread_ < np.inf:
+        if not whole or sizes.ndim != 1 or np.any(sizes < 1) or not is_spread(self.spread_):
             raise CorruptStreamError("The model's layers are out of range.")
         if type(self.noise_seed_) is not int or not 0 <= self.noise_seed_ < 2**64:
             raise CorruptStreamError("The model's noise_seed_ is impossible.")

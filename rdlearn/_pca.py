@@ -335,13 +335,14 @@ class PCACodec(DesignMixin, DiscreteCodec):
     def _check_state(self):
         super()._check_state()
         n, d = self.n_components_, self.n_features_in_
-        vectors = [self.mean_, self.scale_, self.resolution_]
+        vectors = [self.mean_, self.scale_]
         shapes = [(self.components_, (n, d)), (self.explained_variance_, (n,))]
         for array, shape in shapes + [(vector, (d,)) for vector in vectors]:
             if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's arrays do not fit together.")
-        joint = getattr(self, "joint_quantizers_", None)
-        trellises = [] if joint is None else [(self.quantizers_, False), (joint, True)]
+        trellises = []
+        if type(self.quantizers_) is TrellisQuantizers or hasattr(self, "joint_quantizers_"):
+            trellises = [(self.quantizers_, False), (self.joint_quantizers_, True)]
         if not all(
             type(q) is TrellisQuantizers and q.tables.joint is order and q.n_columns == n
             for q, order in trellises

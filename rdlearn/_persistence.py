@@ -5,12 +5,15 @@ that repeats its first values is stored as those values, and the JSON says how o
 """
 
 import contextlib
+import io
 import json
 import math
 import os
+import secrets
+import stat
 import struct
-import tempfile
 import zlib
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -37,30 +40,68 @@ def whole_file(path):
     """Open a temporary file beside `path` for binary writing; rename it there on success.
 
     A reader never sees half a file, and a failure leaves what was there before. A link keeps
-    pointing to its file; a device or pipe is written directly.
+    pointing to its file; a device or pipe is written directly. A read-only file stays. What the
+    system refuses is an OSError that names `path`.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        with open(path, "wb") as file:
+        with io.BufferedWriter(_Named(path, "wb", path)) as file:
             yield file
         return
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"The folder {path.parent} does not exist; create it or write elsewhere."
         )
-    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
+    refuse_read_only(path)
+    # The longest name that `path` may have leaves no room for more beside it.
+    part = path.parent / f"rdlearn-{secrets.token_hex(8)}.part"
     try:
-        with os.fdopen(handle, "wb") as file:
+        # Made as open() makes files, so that it is the system that applies the umask.
+        with io.BufferedWriter(_Named(part, "xb", path)) as file:
+            if path.exists():
+                os.chmod(part, path.stat().st_mode & 0o777)
             yield file
-        # mkstemp makes files private; give the mode that open() would have left.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
-        os.replace(name, path)
+        with _naming(path):
+            os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            os.unlink(part)
         raise
+
+
+def refuse_read_only(path):
+    """Raise PermissionError where `path` is a file that its mode, or the system, keeps as it is."""
+    with contextlib.suppress(FileNotFoundError):
+        # To the superuser all is writable, but a file without any such bit is meant to stay.
+        if not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
+            raise PermissionError(
+                f"The file {path} is read-only; make it writable or write elsewhere."
+            )
+
+
+class _Named(io.FileIO):
+    """A file whose errors name the path that it is going to have."""
+
+    def __init__(self, place, mode, path):
+        self._path = path
+        with _naming(path):
+            super().__init__(place, mode)
+
+    def write(self, data):
+        with _naming(self._path):
+            return super().write(data)
+
+    def close(self):
+        with _naming(self._path):
+            super().close()
+
+
+@contextlib.contextmanager
+def _naming(path):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def pack(state):
@@ -118,30 +159,33 @@ def _repeats(raw, itemsize):
     return 1
 
 
-def unpack(blob):
-    """Inverse of `pack`; CorruptStreamError for anything else."""
+def unpack(blob, max_bytes=None):
+    """Inverse of `pack`; CorruptStreamError for anything else, ValueError beyond `max_bytes`."""
     blob = memoryview(blob)
-    if len(blob) < HEAD.size + 8 or bytes(blob[:4]) != MAGIC:
-        raise CorruptStreamError("This is not an rdlearn model file (wrong first bytes).")
-    _, version, checksum, length = HEAD.unpack_from(blob)
-    if version != FORMAT_VERSION:
-        raise CorruptStreamError(
-            f"The model file has format version {version}; this rdlearn reads {FORMAT_VERSION}. "
-            "Load it with the rdlearn that wrote it."
-        )
+    checksum, length = _declared(bytes(blob[: HEAD.size]))
+    _refuse_large(len(blob), max_bytes)
     body = blob[HEAD.size :]
-    if len(body) != length:
-        raise CorruptStreamError(f"The model file holds {len(body)} of {length} bytes: truncated.")
+    _refuse_other_length(len(body), length)
     if zlib.crc32(body) != checksum:
         raise CorruptStreamError("The model file's checksum is wrong: it is damaged.")
+    if length < 8:
+        raise CorruptStreamError("The model file has no description.")
     (size,) = struct.unpack_from("<Q", body)
     if size > len(body) - 8:
         raise CorruptStreamError("The model file's description runs past its end.")
     data = body[8 + size :]
-    used, room = 0, MAX_REPEATED
+    used = repeated = 0
+
+    def allow(size):
+        """Take so many bytes that are not in the file, or refuse."""
+        nonlocal repeated
+        repeated += size
+        if repeated > MAX_REPEATED:
+            raise CorruptStreamError("The model file's arrays repeat their values too often.")
+        _refuse_large(len(blob) + repeated, max_bytes)
 
     def restore(value):
-        nonlocal used, room
+        nonlocal used
         if isinstance(value, list):
             return [restore(item) for item in value]
         if not isinstance(value, dict):
@@ -149,16 +193,15 @@ def unpack(blob):
         if TEXTS in value:
             return np.array([str(text) for text in value[TEXTS]], dtype=object)
         if ARRAY in value:
-            array, size = _array(value[ARRAY], data, used, room)
+            array, size = _array(value[ARRAY], data, used, allow)
             used += size
-            room -= array.nbytes - size
             return array
         return {key: restore(item) for key, item in value.items()}
 
     try:
         state = restore(json.loads(bytes(body[8 : 8 + size])))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, CorruptStreamError):
+        if isinstance(error, CorruptStreamError | _TooLargeError):
             raise
         raise CorruptStreamError(f"The model file's description is damaged ({error}).") from None
     if not isinstance(state, dict) or used != len(data):
@@ -166,8 +209,38 @@ def unpack(blob):
     return state
 
 
-def _array(place, data, offset, room):
-    """An array, and how many bytes of the file it takes; it repeats its values within `room`."""
+def _declared(head):
+    """Checksum and length of what follows the head of a model file."""
+    if len(head) < HEAD.size or head[:4] != MAGIC:
+        raise CorruptStreamError("This is not an rdlearn model file (wrong first bytes).")
+    _, version, checksum, length = HEAD.unpack(head)
+    if version != FORMAT_VERSION:
+        raise CorruptStreamError(
+            f"The model file has format version {version}; this rdlearn reads {FORMAT_VERSION}. "
+            "Load it with the rdlearn that wrote it."
+        )
+    return checksum, length
+
+
+def _refuse_other_length(present, length):
+    if present != length:
+        raise CorruptStreamError(f"The model file holds {present} of {length} bytes: truncated.")
+
+
+class _TooLargeError(ValueError):
+    """What is intact, but more than the caller allows."""
+
+
+def _refuse_large(size, max_bytes):
+    if max_bytes is not None and size > max_bytes:
+        raise _TooLargeError(
+            f"The model takes {size} bytes, more than max_bytes={max_bytes}; raise max_bytes "
+            "if you trust its author."
+        )
+
+
+def _array(place, data, offset, allow):
+    """An array, and how many bytes of the file it takes; ``allow(size)`` is asked for others."""
     # Arrays follow each other, so a file cannot hold more of them than it has bytes.
     kind, shape, times = place["dtype"], place["shape"], place.get("repeats", 1)
     possible = kind in DTYPES and place["offset"] == offset
@@ -178,8 +251,9 @@ def _array(place, data, offset, room):
     taken, rest = divmod(size, max(1, times))
     if taken > len(data) - offset:
         raise CorruptStreamError("An array of the model file runs past its end.")
-    if times == 0 or rest or taken % dtype.itemsize or size - taken > room:
+    if times == 0 or rest or taken % dtype.itemsize:
         raise CorruptStreamError("An array of the model file repeats its values impossibly often.")
+    allow(size - taken)
     array = np.frombuffer(data[offset : offset + taken], dtype)
     # Any byte but 0 is true; as a numpy bool it must be 1.
     array = array.view(np.uint8) != 0 if kind == "b1" else array.astype(dtype.newbyteorder("="))
@@ -193,6 +267,17 @@ def write(path, state):
         file.write(blob)
 
 
-def read(path):
-    """The dictionary in a file that `write` wrote."""
-    return unpack(Path(path).read_bytes())
+def read(path, max_bytes=None):
+    """The dictionary in a file that `write` wrote; `max_bytes` is that of `unpack`."""
+    if not (max_bytes is None or (isinstance(max_bytes, Integral) and max_bytes > 0)):
+        raise ValueError(f"max_bytes={max_bytes!r} must be a positive integer, or None.")
+    with open(path, "rb") as file:
+        head = file.read(HEAD.size)
+        _, length = _declared(head)
+        status = os.fstat(file.fileno())
+        # Of a pipe nobody knows the length before its end.
+        if stat.S_ISREG(status.st_mode):
+            _refuse_other_length(status.st_size - HEAD.size, length)
+            _refuse_large(status.st_size, max_bytes)
+        blob = head + file.read()
+    return unpack(blob, max_bytes)

@@ -288,6 +288,7 @@ class RestrictedBoltzmannMachine(
         return self._machine().down(H.astype(np.float32), Workspace(by_rows=True)).astype(H.dtype)
 
     def _check_state(self):
+        super()._check_state()
         weights, d = self.components_, self.n_features_in_
         shapes = {
             "components_": (np.float32, (len(self.intercept_hidden_), d)),
@@ -299,8 +300,8 @@ class RestrictedBoltzmannMachine(
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
                 raise CorruptStreamError(f"The model's {name} does not fit, or is not finite.")
-        if len(weights) < 1 or len({len(values) for values in self._history.values()}) != 1:
-            raise CorruptStreamError("The model's history or its hidden units are impossible.")
+        if len(weights) < 1:
+            raise CorruptStreamError("The model has no hidden units.")
 
     @property
     def _n_features_out(self):

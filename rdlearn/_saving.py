@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn import _persistence
@@ -76,14 +77,30 @@ class SavingMixin:
 
     def _check_state(self):
         """Raise CorruptStreamError where the loaded attributes contradict each other."""
+        d, columns = self.n_features_in_, [np.asarray(c) for c in self._history.values()]
+        steps = columns[0].size
+        numbers = all(c.shape == (steps,) and c.dtype.kind in "iuf" for c in columns)
+        fits = True
+        if hasattr(self, "feature_names_in_"):
+            fits = self.feature_names_in_.shape == (d,) and self.feature_names_in_.dtype == object
+        for holds, what in (
+            (type(d) is int and d >= 1, "number of features"),
+            (fits, "feature names"),
+            (steps >= 1 and numbers, "history"),
+        ):
+            if not holds:
+                raise CorruptStreamError(f"The model's {what} is missing or impossible.")
 
 
-def load(path):
+def load(path, max_bytes=None):
     """Read an estimator that `save` wrote.
 
     Parameters
     ----------
     path : str or path-like
+    max_bytes : int, default=None
+        The most bytes that the file, and the arrays it unpacks to, may take; None for no limit. A
+        model of strangers is read under one.
 
     Returns
     -------
@@ -93,10 +110,12 @@ def load(path):
     ------
     CorruptStreamError
         The file is damaged, is no model file, or names an estimator this version does not know.
+    ValueError
+        The model takes more than `max_bytes`.
     OSError
         The file cannot be read.
     """
-    state = _persistence.read(path)
+    state = _persistence.read(path, max_bytes)
     try:
         codec = _REGISTRY[state["class"]](
             **{name: from_plain(value) for name, value in state["params"].items()}
@@ -105,6 +124,8 @@ def load(path):
             if name not in codec._saved and (name[0] == "_" or name[-1] != "_"):
                 raise CorruptStreamError(f"The model file sets the unknown attribute {name!r}.")
             setattr(codec, name, from_plain(value))
+        if type(state["version"]) is not str:
+            raise CorruptStreamError("The model file does not say which version wrote it.")
         codec._validate_params()
         check_is_fitted(codec)
         codec._check_state()

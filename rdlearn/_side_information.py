@@ -22,7 +22,8 @@ class SideInformationMixin:
             raise CorruptStreamError("The model's side information does not fit.")
         if self.n_side_features_:
             for vector in (self.side_mean_, self.side_scale_):
-                if vector.shape != (self.n_side_features_,) or not np.isfinite(vector).all():
+                fits = vector.shape == (self.n_side_features_,) and vector.dtype == np.float64
+                if not fits or not np.isfinite(vector).all():
                     raise CorruptStreamError("The model's side information does not fit.")
 
     def _learn_side(self, side):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rdlearn._persistence import refuse_read_only
 from rdlearn._standard_streams import STANDARD, open_input, whole_output
 
 __all__ = [
@@ -104,6 +105,7 @@ def check_output(name, endings=None, inputs=(), standard=False):
         raise ValueError(f"{name} is a folder; name a file in it.")
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{name} is not a regular file; name one that may be replaced.")
+    refuse_read_only(path)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise ValueError(f"{name} cannot be written: there is no folder {folder}.")

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn._discrete import DiscreteCodec
 from rdlearn._image_stream import ImageMixin
+from rdlearn._moments import is_spread
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import best_slope, meet_target, warn
 from rdlearn._validation import explain_far
@@ -295,9 +296,9 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         if not (type(self.step_) is float and 1e-30 < self.step_ < 1e30):
             raise CorruptStreamError("The model's step is impossible.")
         n = 1 if self.architecture_ == "wavelet" else self.n_components_
-        arrays = (self.offset_, n), (self.mean_, d), (self.scale_, d), (self.resolution_, d)
-        for array, size in arrays:
-            if array.shape != (size,) or not np.isfinite(array).all():
+        arrays = (self.offset_, n, "f4"), (self.mean_, d, "f8"), (self.scale_, d, "f8")
+        for array, size, kind in arrays:
+            if array.shape != (size,) or array.dtype != kind or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's arrays do not fit together.")
-        if not (np.all(self.scale_ > 0) and 0 < self.spread_ < np.inf):
+        if not (np.all(self.scale_ > 0) and is_spread(self.spread_)):
             raise CorruptStreamError("The model's units are impossible.")

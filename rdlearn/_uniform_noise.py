@@ -89,7 +89,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         a fresh fit grows from nothing over the first half, are laid out. Convolutions add a quarter
         as many in which the decoder alone learns from rounded codes.
     n_draws : int, default=4
-        Draws of noise that the noisy view of rate and distortion is a mean over.
+        Draws of noise that the noisy view of rate and distortion is a mean over, at most 10,000.
     shuffle : bool, default=True
         Whether rows are shuffled in each epoch.
     early_stopping : bool, default=False
@@ -383,17 +383,16 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         return {**state, **super()._decoder_state()}
 
     def _check_state(self):
-        if self.architecture_ == "wavelet":
+        centers = self.n_centers_
+        if self.architecture_ == "wavelet" and centers is None:
             TransformCodec._check_state(self)
-            centers = None
         elif self.architecture_ in ("dense", "conv"):
-            centers = self.n_centers_
             known = type(centers) is int and 2 <= centers <= MOST_CENTERS
             if not (centers is None or known):
                 raise CorruptStreamError("The model's n_centers_ is impossible.")
             super()._check_state()
         else:
-            raise CorruptStreamError(f"The model has an unknown transform, {self.architecture_!r}.")
+            raise CorruptStreamError(f"The model's transform {self.architecture_!r} is impossible.")
         whole = self.image_shape_ is None and self.code_.n_columns == self.n_components_
         fits = whole if self.architecture_ == "dense" else self._images_fit()
         if not fits or isinstance(self.code_, CenterCode) != (centers is not None):

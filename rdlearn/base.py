@@ -320,18 +320,20 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return psnr_db(float(error), self.data_range)
 
     def _check_state(self):
+        super()._check_state()
         d = self.n_features_in_
         kinds = getattr(self, "feature_dtypes_", [])
-        scale = getattr(self, "noise_scale_", 0.0)
+        modelled = getattr(self.distortion_, "has_noise_model", False)
+        scale = self.noise_scale_ if modelled else 0.0
+        gaps = self.resolution_
         for holds, what in (
-            (type(d) is int and d >= 1, "number of features"),
             (type(self.n_components_) is int, "number of components"),
             (isinstance(self.distortion_, Distortion), "distortion"),
             (type(self.beta_) is float and self.beta_ >= 0, "beta"),
-            (type(scale) is float and scale >= 0, "noise scale"),
-            (len(getattr(self, "feature_names_in_", range(d))) == d, "feature names"),
+            (type(scale) is float and 0 <= scale < np.inf, "noise scale"),
+            (gaps.shape == (d,) and gaps.dtype == np.float64, "resolution"),
+            (np.all(np.isfinite(gaps)) and np.all(gaps > 0), "resolution"),
             (len(kinds) in (0, d) and all(type(k) is str for k in kinds), "feature dtypes"),
-            (len({len(values) for values in self._history.values()}) == 1, "history"),
         ):
             if not holds:
                 raise CorruptStreamError(f"The model's {what} is missing or impossible.")

@@ -29,6 +29,7 @@ from rdlearn._image_command import (
     read_folder,
 )
 from rdlearn._info_command import price_of, print_facts, run_info, say, unit_of
+from rdlearn._signals import ended_by_signals
 from rdlearn._standard_streams import STANDARD, leave_streams, reopen_closed
 from rdlearn._table_command import compress_table, decompress_table
 from rdlearn._tables_io import check_output, read_table
@@ -54,6 +55,7 @@ WITH_BYTES = ["pca", "uniform", *OF_IMAGES]
 REFUSALS = (OSError, ValueError, ImportError, MemoryError, OverflowError)
 
 
+@ended_by_signals()
 def main(argv=None):
     """Run the command line.
 
@@ -65,7 +67,8 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0, 2 after bad input (one sentence on stderr), 130 when interrupted.
+        Exit status: 0, 2 after bad input (one sentence on stderr), 130 when interrupted, 143 or
+        129 when ended by SIGTERM or SIGHUP.
     """
     closed = reopen_closed()
     progress = Progress()
@@ -82,7 +85,8 @@ def main(argv=None):
                 warnings.showwarning = Warner()
                 args.run(args, progress)
             sys.stdout.flush()
-    except SystemExit as leaving:  # argparse, after --help or a sentence
+    except SystemExit as leaving:  # a signal, or argparse after --help or a sentence
+        progress.clear()
         return leaving.code
     except KeyboardInterrupt:
         progress.clear()

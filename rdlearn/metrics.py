@@ -10,6 +10,9 @@ from rdlearn._nlpd import VERSIONS, nlpd_samples
 
 __all__ = ["ms_ssim", "nlpd", "psnr", "psnr_db"]
 
+# Its square is a float, as are products of that.
+LARGEST_RANGE = 1e75
+
 
 def psnr(x, x_hat, *, data_range):
     """Peak signal-to-noise ratio of two images in dB, infinite where they are equal.
@@ -69,7 +72,8 @@ def psnr_db(mean_squared_error, data_range):
         )
     if mean_squared_error == 0:
         return math.inf
-    return 10 * math.log10(data_range**2 / mean_squared_error)
+    # The square of an extreme range is no float.
+    return 20 * math.log10(data_range) - 10 * math.log10(mean_squared_error)
 
 
 def ms_ssim(x, x_hat, *, data_range):
@@ -160,10 +164,12 @@ def nlpd(x, x_hat, *, data_range, version=2016):
 
 def check_data_range(data_range):
     """A positive float, or ValueError."""
-    if not (isinstance(data_range, Real) and 0 < data_range < math.inf):
+    fits = isinstance(data_range, Real) and 0 < data_range < math.inf
+    # By logarithms: a whole number may be no float, and the bound is none of 32 bits.
+    if not fits or math.log10(data_range) > math.log10(LARGEST_RANGE):
         raise ValueError(
             f"data_range={data_range!r} must be the positive distance from the smallest to the "
-            "largest possible value: 255 for 8-bit images."
+            f"largest possible value, {LARGEST_RANGE:g} at most: 255 for 8-bit images."
         )
     return float(data_range)
 

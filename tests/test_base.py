@@ -310,7 +310,7 @@ def test_what_cannot_be_stored_is_refused_and_leaves_no_file(X, params, words, t
         (lambda s: s["fitted"].update(scale_=np.zeros(4)), "do not fit"),
         (lambda s: s["fitted"].update(n_components_=2), "do not fit together"),
         (lambda s: s["fitted"].update(n_components_="4"), "number of components"),
-        (lambda s: s["fitted"].update(n_features_in_=4.0), "as an integer"),
+        (lambda s: s["fitted"].update(n_features_in_=4.0), "number of features"),
         (lambda s: s["fitted"].update(n_features_in_=True), "number of features"),
         (lambda s: s["fitted"].update(distortion_=3), "distortion"),
         (lambda s: s["fitted"].pop("distortion_"), "distortion_"),

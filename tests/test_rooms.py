@@ -45,6 +45,7 @@ ROOMS = [
     "_boltzmann",
     "_partition",
     "_console",
+    "_signals",
     "_arguments",
     "_binary",
     "_likelihood",

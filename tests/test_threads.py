@@ -1,10 +1,13 @@
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from rdlearn import PCACodec
+from rdlearn import PCACodec, _threads
 from rdlearn._threads import one_blas_thread
 
 
@@ -101,3 +104,142 @@ def test_a_fit_does_not_depend_on_the_number_of_blas_threads(shape):
             partial = PCACodec(beta=3).partial_fit(X).partial_fit(X[:7])
             models.append((codec.fingerprint, partial.fingerprint, codec.score(X)))
     assert models[0] == models[1]
+
+
+def interruptions(use):
+    """Run `use` again and again, interrupted at the first line of _threads.py, the second, ..."""
+    number, interrupted = 0, True
+    while interrupted:
+        left, interrupted = number, False
+
+        def trace(frame, event, _):
+            nonlocal left, interrupted
+            if frame.f_code.co_filename != _threads.__file__:
+                return None
+            if event in ("call", "line") and not interrupted:
+                left -= 1
+                if left < 0:
+                    interrupted = True
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            use()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        number += 1
+        yield number
+
+
+def test_an_interrupt_at_any_line_leaves_no_limit_behind():
+    def use():
+        with one_blas_thread():
+            pass
+
+    def nested():
+        with one_blas_thread(), one_blas_thread():
+            pass
+
+    for work, least in ((use, 30), (nested, 45)):
+        for number in interruptions(work):
+            with one_blas_thread():
+                assert blas_threads() == {1}
+            assert blas_threads() == {2}, number
+        assert number > least
+
+
+def test_an_interrupt_within_the_block_lifts_the_limit():
+    with pytest.raises(KeyboardInterrupt), one_blas_thread():
+        raise KeyboardInterrupt
+    assert blas_threads() == {2}
+
+
+FORKS = """
+import os, sys, threading, time
+from threadpoolctl import threadpool_info, threadpool_limits
+from rdlearn import _threads
+
+def blas():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+def child(work):
+    # A hang is ended by the alarm, whose status is not 0.
+    pid = os.fork()
+    if pid == 0:
+        import signal
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        try:
+            work()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0, "the child hung or failed"
+
+def use():
+    assert blas() == {2}, blas()
+    with _threads.one_blas_thread():
+        assert blas() == {1}, blas()
+    assert blas() == {2}, blas()
+
+threadpool_limits(2, user_api="blas")
+"""
+WITHIN_A_STEP = """
+# Another thread is in the middle of a step, for as long as nobody forks.
+inside = threading.Event()
+info = _threads._take_control
+def slow():
+    inside.set()
+    time.sleep(1)
+    info()
+def work():
+    with _threads.one_blas_thread():
+        pass
+_threads._take_control = slow
+other = threading.Thread(target=work)
+other.start()
+assert inside.wait(10)
+_threads._take_control = info
+child(use)
+other.join()
+use()
+"""
+WITHIN_A_BLOCK = """
+# Another thread is in the middle of a block, and this one in another that the child leaves.
+entered, done = threading.Event(), threading.Event()
+def work():
+    with _threads.one_blas_thread():
+        entered.set()
+        done.wait(30)
+other = threading.Thread(target=work)
+other.start()
+assert entered.wait(10)
+child(use)
+with _threads.one_blas_thread():
+    block = _threads.one_blas_thread()
+    block.__enter__()
+    def leave():
+        assert blas() == {1}
+        block.__exit__(None, None, None)
+        assert blas() == {1}
+    child(leave)
+    block.__exit__(None, None, None)
+assert blas() == {1}
+done.set()
+other.join()
+use()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("case", [WITHIN_A_STEP, WITHIN_A_BLOCK])
+def test_a_child_forked_while_another_thread_holds_the_limit(case):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS + case], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr

@@ -89,7 +89,7 @@ def over_columns(of=0):
 
 def _operation(shape):
     def decorate(function):
-        kernel, known = cuda.jit(cache=True)(function), {}
+        kernel, known = cuda.jit(cache=JIT["cache"])(function), {}
 
         @functools.wraps(function)
         def launch(*arguments):
