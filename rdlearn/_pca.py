@@ -74,6 +74,11 @@ class PCACodec(DesignMixin, DiscreteCodec):
         Difference of the largest and smallest possible value; needed by `psnr_db` only.
     random_state : int, RandomState instance or None, default=None
         Seeds the sample of rows that `partial_fit` keeps; `fit` draws nothing.
+    verbose : bool or int, default=False
+        Whether to show on stderr what is tried: the rate and distortion of each price on the way to
+        a target, and of a trellis each round of search and new tables. A target of a trellis takes
+        at most ten prices of at most eight rounds on all rows designed on, twice: along rows and
+        along components.
 
     Attributes
     ----------
@@ -130,6 +135,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         "n_components": [None, Interval(Integral, 1, None, closed="left")],
         "quantizer": [StrOptions({"scalar", "trellis"})],
         "n_bits": [None, Interval(Integral, 1, 12, closed="both")],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -146,6 +152,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         resolution=None,
         data_range=None,
         random_state=None,
+        verbose=False,
     ):
         self.n_components = n_components
         self.beta = beta
@@ -158,6 +165,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         self.resolution = resolution
         self.data_range = data_range
         self.random_state = random_state
+        self.verbose = verbose
 
     def _fit(self, X):
         self._partial = None
