@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from rdlearn import _persistence
+from rdlearn._saving import remembered
 from rdlearn.base import BaseCodec
 from rdlearn.coding import container
 from rdlearn.exceptions import CorruptStreamError
@@ -103,6 +104,7 @@ class DiscreteCodec(BaseCodec):
         return [X_hat], self._tables.code_length(symbols)
 
     @property
+    @remembered
     def fingerprint(self):
         """Eight bytes that tell this decoder from any other; every stream carries them."""
         check_is_fitted(self)

@@ -8,6 +8,7 @@ import numpy as np
 from rdlearn._discrete import DiscreteCodec
 from rdlearn._moments import Moments, RowSample
 from rdlearn._pca_design import BLOCK_ROWS, DesignMixin
+from rdlearn._saving import remembered
 from rdlearn._sklearn import Interval, StrOptions, fit_context
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import warn
@@ -323,6 +324,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         """Whether a row's symbols depend on the rows before it."""
         return getattr(self._tables, "joint", False)
 
+    @remembered
     def _jointly(self):
         if not hasattr(self, "joint_quantizers_"):
             return super()._jointly()

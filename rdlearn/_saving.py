@@ -1,6 +1,10 @@
-"""What is kept of a fitted estimator: in a file of arrays and JSON, and when a fit fails."""
+"""What is kept of a fitted estimator: in a file of arrays and JSON, when a fit fails, and of work
+that only its attributes decide.
+"""
 
 import contextlib
+import functools
+import weakref
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -9,7 +13,7 @@ from rdlearn._forms import from_plain, to_plain
 from rdlearn._version import __version__
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["SavingMixin", "load"]
+__all__ = ["SavingMixin", "load", "remembered"]
 
 _REGISTRY = {}
 
@@ -76,6 +80,30 @@ class SavingMixin:
 
     def _check_state(self):
         """Raise CorruptStreamError where the loaded attributes contradict each other."""
+
+
+def remembered(method):
+    """A method of `self` alone whose result is kept until any attribute is another object.
+
+    Fits, `load` and `set_params` replace attributes and never change them in place. The result is
+    kept outside the estimator, so that copies, pickles and files do not carry it.
+    """
+    kept = weakref.WeakKeyDictionary()
+
+    @functools.wraps(method)
+    def recalled(self):
+        before, result = kept.get(self, (None, None))
+        now = vars(self)
+        if (
+            before is None
+            or before.keys() != now.keys()
+            or any(value is not before[name] for name, value in now.items())
+        ):
+            result = method(self)
+            kept[self] = vars(self).copy(), result
+        return result
+
+    return recalled
 
 
 def load(path):
