@@ -86,6 +86,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
                 f"{self.distortion_.name!r} does not price; use distortion='bernoulli'."
             )
         self._learn_units(X)
+        self._learn_signs(X.min(axis=0), X.max(axis=0))
         loss = self._loss()
         units = self._units()
         redraw = None
@@ -189,7 +190,8 @@ class Autoencoder(NetworkMixin, BaseCodec):
         return self._decode(Z, self._decoder_side(len(Z), **inputs), Z.dtype)
 
     def _decode(self, code, side, dtype):
-        return self._loss().decode(self._outputs(code, side), dtype) * self._units().astype(dtype)
+        rows = self._loss().decode(self._outputs(code, side), dtype)
+        return self._keep_signs(rows * self._units().astype(dtype))
 
     def _reconstructions(self, X, side_information=None):
         side = self._decoder_side(len(X), side_information)
@@ -238,5 +240,6 @@ class Autoencoder(NetworkMixin, BaseCodec):
         super()._check_state()
         d, resolution = self.n_features_in_, self.resolution_
         positive = np.all(np.isfinite(resolution)) and np.all(resolution > 0)
-        if resolution.shape != (d,) or not positive or self.n_outputs_ != d:
+        whole = resolution.shape == self.sign_.shape == (d,) and self.n_outputs_ == d
+        if not (whole and positive):
             raise CorruptStreamError("The model's arrays do not fit together.")

@@ -30,7 +30,8 @@ class PCACodec(DesignMixin, DiscreteCodec):
     data: cells are chosen by rate and distortion together, values are reconstructed at the
     cells' centroids, and symbols are coded by rANS under integer tables that are frozen at the
     end of `fit`. Components that are not worth a bit at this price are dropped, and with them
-    whatever later data hold in directions that did not vary in training.
+    whatever later data hold in directions that did not vary in training. A column whose training
+    values were all at least 0, or all at most 0, is reconstructed on that side of 0.
 
     At high rate this is reverse water-filling with one step for all components,
     ``step = sqrt(6 / beta)``; on Gaussian data the rate of scalar quantizers lies at most 0.26 bit
@@ -88,6 +89,9 @@ class PCACodec(DesignMixin, DiscreteCodec):
     explained_variance_ : ndarray of shape (n_components_,), float64
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature.
+    sign_ : ndarray of shape (n_features_in_,), int8
+        1 where no training value was negative, -1 where none was positive, else 0. No
+        reconstruction lies on the other side of 0.
     quantizers_ : ScalarQuantizers or TrellisQuantizers
         Reconstruction points and integer tables of the active components.
     joint_quantizers_ : TrellisQuantizers
@@ -260,6 +264,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         """Mean, units and principal axes; returns the variance outside the kept components."""
         self.n_samples_seen_ = moments.count
         self.mean_ = moments.mean
+        self._learn_signs(moments.low, moments.high)
         deviation = np.sqrt(moments.squares / moments.count)
         if 0 < deviation.max() < LEAST_DEVIATION:
             raise ValueError(
@@ -313,7 +318,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         weights = self.components_ * self._units()
         out = np.empty((len(Z), self.n_features_in_), dtype=Z.dtype)
         affine(Z, *cast(Z.dtype, np.zeros(Z.shape[1]), weights, self.mean_), out)
-        return self.distortion_.reproduction(out)
+        return self._keep_signs(self.distortion_.reproduction(out))
 
     @property
     def _tables(self):
@@ -337,6 +342,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
             "components": self.components_,
             "mean": self.mean_,
             "units": self._units(),
+            "sign": self.sign_,
             "quantizers": self.quantizers_.to_state(),
             "distortion": self.distortion_.name,
             "constants": self.distortion_.constants(),
@@ -357,5 +363,5 @@ class PCACodec(DesignMixin, DiscreteCodec):
             for q, order in trellises
         ):
             raise CorruptStreamError("The model's trellises are not those of rows and columns.")
-        if self.quantizers_.n_columns != n or np.any(self.scale_ <= 0):
+        if self.quantizers_.n_columns != n or np.any(self.scale_ <= 0) or self.sign_.size != d:
             raise CorruptStreamError("The model's quantizers do not fit its components.")

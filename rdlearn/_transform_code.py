@@ -162,7 +162,9 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _decoder_state(self):
         # Of images, whose features are many, one place says all.
         first = slice(None) if self.image_shape_ is None else slice(self.image_shape_[2])
+        signs = {"sign": self.sign_} if self.image_shape_ is None else {}
         return {
+            **signs,
             "step": self.step_,
             "offset": self.offset_,
             "mean": self.mean_[first],
@@ -293,6 +295,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
             raise CorruptStreamError("The model's step is impossible.")
         n = 1 if self.architecture_ == "wavelet" else self.n_components_
         arrays = (self.offset_, n), (self.mean_, d), (self.scale_, d), (self.resolution_, d)
+        if self.architecture_ == "dense":
+            arrays += ((self.sign_, d),)
         for array, size in arrays:
             if array.shape != (size,) or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's arrays do not fit together.")

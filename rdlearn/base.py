@@ -154,6 +154,19 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Divisor of each feature that puts a residual in the distortion's units."""
         return self.scale_ if self.standardize else np.ones(self.n_features_in_)
 
+    def _learn_signs(self, low, high):
+        """Note which columns keep to one side of 0, of the extremes of each."""
+        self.sign_ = np.where(low >= 0, 1, np.where(high <= 0, -1, 0)).astype(np.int8)
+
+    def _keep_signs(self, X_hat):
+        """Set to 0, in place, what lies beyond 0 in columns that never did in training.
+
+        Not the whole range is kept: a later value may well lie beyond the largest one seen, but
+        hardly beyond a limit at 0. So a value on the side of `sign_` never loses by it.
+        """
+        X_hat[X_hat * self.sign_ < 0] = 0
+        return X_hat
+
     def _describe_residual(self, X, **inputs):
         self.resolution_ = self._learn_resolution(X)
         step = -(-X.size * getattr(self, "n_draws", 1) // MAX_RESIDUALS)
@@ -323,11 +336,14 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         d = self.n_features_in_
         kinds = getattr(self, "feature_dtypes_", [])
         scale = getattr(self, "noise_scale_", 0.0)
+        sign = getattr(self, "sign_", None)
+        signed = sign is None or (sign.dtype == np.int8 and sign.shape == (d,))
         for holds, what in (
             (type(d) is int and d >= 1, "number of features"),
             (type(self.n_components_) is int, "number of components"),
             (isinstance(self.distortion_, Distortion), "distortion"),
             (type(self.beta_) is float and self.beta_ >= 0, "beta"),
+            (signed and (sign is None or np.all((-1 <= sign) & (sign <= 1))), "signs"),
             (type(scale) is float and scale >= 0, "noise scale"),
             (len(getattr(self, "feature_names_in_", range(d))) == d, "feature names"),
             (len(kinds) in (0, d) and all(type(k) is str for k in kinds), "feature dtypes"),
