@@ -83,7 +83,7 @@ class SavingMixin:
 
 
 def remembered(method):
-    """A method of `self` alone whose result is kept until any attribute is another object.
+    """A method of `self` alone whose result is kept until a public attribute is another object.
 
     Fits, `load` and `set_params` replace attributes and never change them in place. The result is
     kept outside the estimator, so that copies, pickles and files do not carry it.
@@ -92,15 +92,15 @@ def remembered(method):
 
     @functools.wraps(method)
     def recalled(self):
+        now = {name: value for name, value in vars(self).items() if name[0] != "_"}
         before, result = kept.get(self, (None, None))
-        now = vars(self)
         if (
             before is None
             or before.keys() != now.keys()
             or any(value is not before[name] for name, value in now.items())
         ):
             result = method(self)
-            kept[self] = vars(self).copy(), result
+            kept[self] = now, result
         return result
 
     return recalled
