@@ -22,7 +22,7 @@ from rdlearn._training import (
 )
 from rdlearn.coding.container import MAX_CHUNK
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns, repriced
-from rdlearn.coding.trellis_design import TrellisDesign
+from rdlearn.coding.trellis_design import SHORT, TrellisDesign
 from rdlearn.information import bits_to_nats, nats_to_bits
 from rdlearn.kernels.products import affine
 
@@ -106,6 +106,7 @@ class DesignMixin:
                 if sketch is not trellis:
                     *_, (start, _, _) = approach(measure, start, most=SKETCHES, **hunt)
                 search = functools.partial(land, start=start, **hunt)
+                designs = functools.partial(designs, most=SHORT)
         if asked:
             slope, measured, reached, tried = self._meet_target(designs, X, search)
             name, target = next(item for item in targets.items() if item[1] is not None)
@@ -132,7 +133,8 @@ class DesignMixin:
         if self.quantizer == "trellis":
             fitted = self.quantizers_
             if asked:
-                self._meet_target(trellis.joint, X, functools.partial(land, start=slope, **hunt))
+                joints = functools.partial(trellis.joint, most=SHORT)
+                self._meet_target(joints, X, functools.partial(land, start=slope, **hunt))
             else:
                 self.quantizers_, _ = trellis.joint(slope)
             self.quantizers_, self.joint_quantizers_ = fitted, self.quantizers_

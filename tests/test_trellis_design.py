@@ -44,7 +44,7 @@ def test_designs_on_many_rows_start_from_a_sketch_in_their_own_order():
     assert len(design.sketch.y) < 5000 and design.sketch.sketch is design.sketch
     rounds = []
     design.tell = lambda quantizers, n, n_rounds, bits: rounds.append(quantizers.tables.joint)
-    quantizers, n_iter = design.rows(0.01)
+    quantizers, n_iter = design.rows(0.01, most=SHORT)
     assert not any(rounds) and 2 <= len(rounds) <= SHORT and not quantizers.tables.joint
     assert n_iter == design.n_iter == len(rounds) + design.sketch.n_iter
 

@@ -10,13 +10,14 @@ from rdlearn.coding.tables import MAX_SHIFT, IntegerTables, quantize_probabiliti
 from rdlearn.coding.trellis import POINTS_PER_STEP, TrellisQuantizers, TrellisTables
 from rdlearn.kernels.trellis import HALF, MAX_STEPS, OFFSET
 
-__all__ = ["PRICE", "TrellisDesign"]
+__all__ = ["PRICE", "SHORT", "TrellisDesign"]
 
 # What a bit costs in squared steps: a little more than at high rate, where that is least.
 PRICE = 0.1
 # Rows that are learned from, and rows of the sketch that a design on many of them starts from.
 MOST, FEW = 1 << 16, 1 << 12
-# Most rounds of a design: from nothing, and on many rows from a start, which has the most of it.
+# Most rounds of a design, and of one among several on the way to a target, which start from each
+# other.
 LONG, SHORT = 40, 8
 # Rounds without progress that end a design.
 PATIENCE = 2
@@ -74,25 +75,28 @@ class TrellisDesign:
         """Rounds of search and learning so far."""
         return self._rounds + (0 if self.sketch is self else self.sketch.n_iter)
 
-    def joint(self, slope):
-        """(TrellisQuantizers, n_iter) in joint order, for a slope in nats a unit of error."""
+    def joint(self, slope, most=LONG):
+        """(TrellisQuantizers, n_iter) in joint order, for a slope in nats a unit of error.
+
+        On many rows it takes `most` rounds at most.
+        """
         start = self._near_by("joint", slope)
         if start is None and self.sketch is not self:
             start = self.sketch.joint(slope)[0]
         if start is None:
             return self._kept("joint", self._fresh(slope))
-        return self._kept("joint", self._continued(start, slope, True))
+        return self._kept("joint", self._continued(start, slope, True, most))
 
-    def rows(self, slope):
-        """(TrellisQuantizers, n_iter) in the order of rows for a slope."""
+    def rows(self, slope, most=LONG):
+        """(TrellisQuantizers, n_iter) in the order of rows for a slope, in as many rounds."""
         start = self._near_by("rows", slope)
         if start is None:
             start = (self.joint if self.sketch is self else self.sketch.rows)(slope)[0]
-        return self._kept("rows", self._continued(start, slope, False))
+        return self._kept("rows", self._continued(start, slope, False, most))
 
-    def _continued(self, start, slope, joint):
+    def _continued(self, start, slope, joint, most):
         learner = self._learner(start.active, slope, joint)
-        return self._settled(learner, learner.moved(start), LONG if self.sketch is self else SHORT)
+        return self._settled(learner, learner.moved(start), LONG if self.sketch is self else most)
 
     def measure_rows(self, slope):
         """(bits, squared error) of a row of the sample under `rows` of a slope."""
