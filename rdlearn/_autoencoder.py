@@ -86,6 +86,7 @@ class Autoencoder(NetworkMixin, BaseCodec):
                 f"{self.distortion_.name!r} does not price; use distortion='bernoulli'."
             )
         self._learn_units(X)
+        self._learn_signs(X.min(axis=0), X.max(axis=0))
         loss = self._loss()
         units = self._units()
         redraw = None
@@ -189,7 +190,8 @@ class Autoencoder(NetworkMixin, BaseCodec):
         return self._decode(Z, self._decoder_side(len(Z), **inputs), Z.dtype)
 
     def _decode(self, code, side, dtype):
-        return self._loss().decode(self._outputs(code, side), dtype) * self._units().astype(dtype)
+        rows = self._loss().decode(self._outputs(code, side), dtype)
+        return self._keep_signs(rows * self._units().astype(dtype))
 
     def _reconstructions(self, X, side_information=None):
         side = self._decoder_side(len(X), side_information)
@@ -236,5 +238,6 @@ class Autoencoder(NetworkMixin, BaseCodec):
 
     def _check_state(self):
         super()._check_state()
-        if self.n_outputs_ != self.n_features_in_:
+        d = self.n_features_in_
+        if self.n_outputs_ != d or self.sign_.shape != (d,):
             raise CorruptStreamError("The model's arrays do not fit together.")

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rdlearn import _persistence
 from rdlearn._dtypes import check_dtypes, restored
+from rdlearn._saving import remembered
 from rdlearn.base import BaseCodec
 from rdlearn.coding import container
 from rdlearn.exceptions import CorruptStreamError
@@ -108,6 +109,7 @@ class DiscreteCodec(BaseCodec):
         return [X_hat], self._tables.code_length(symbols)
 
     @property
+    @remembered
     def fingerprint(self):
         """Eight bytes that tell this decoder from any other; every stream carries them."""
         check_is_fitted(self)

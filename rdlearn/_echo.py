@@ -151,6 +151,9 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
     exactly, with no assumption on that law. Encoder and decoder are dense nets, trained by Adam
     on ``rate[nats] + beta * distortion``.
 
+    A column whose training values were all at least 0, or all at most 0, is reconstructed on that
+    side of 0.
+
     The rate is a statement about the population that the rows are drawn from: on n stored rows,
     no code carries more than ln n nats about which of them it was.
 
@@ -239,6 +242,9 @@ class EchoAutoencoder(EchoMixin, Autoencoder):
         the codes of the pool have it, whose covariance differs by chance from that of all.
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature.
+    sign_ : ndarray of shape (n_features_in_,), int8
+        1 where no training value was negative, -1 where none was positive, else 0. No
+        reconstruction lies on the other side of 0.
     n_components_ : int
     beta_ : float
         The price in force: `beta`, or what the target led to.

@@ -15,7 +15,7 @@ LARGEST = {np.dtype(np.float32): 1e25, np.dtype(np.float64): 1e75}
 
 
 class Moments:
-    """Mean, squares and scatter matrix of rows seen so far (Chan, Golub & LeVeque 1983).
+    """Mean, squares, extremes and scatter matrix of rows so far (Chan, Golub & LeVeque 1983).
 
     Squares and scatter are sums about the mean; divide by `count` for variances.
     """
@@ -25,6 +25,7 @@ class Moments:
         self.origin = np.zeros(n_features)
         self.offset = np.zeros(n_features)
         self.squares = np.zeros(n_features)
+        self.low, self.high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
         self.scatter = None
 
     @property
@@ -42,6 +43,8 @@ class Moments:
         block_rows = max(LEAST_ROWS, BLOCK_VALUES // X.shape[1])
         for start in range(0, len(X), block_rows):
             rows = X[start : start + block_rows].astype(np.float64)
+            self.low = np.minimum(self.low, rows.min(axis=0))
+            self.high = np.maximum(self.high, rows.max(axis=0))
             rows -= self.origin
             center = rows.mean(axis=0)
             rows -= center

@@ -8,6 +8,7 @@ import numpy as np
 from rdlearn._discrete import DiscreteCodec
 from rdlearn._moments import Moments, RowSample
 from rdlearn._pca_design import BLOCK_ROWS, DesignMixin
+from rdlearn._saving import remembered
 from rdlearn._sklearn import Interval, StrOptions, fit_context
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import warn
@@ -29,7 +30,8 @@ class PCACodec(DesignMixin, DiscreteCodec):
     data: cells are chosen by rate and distortion together, values are reconstructed at the
     cells' centroids, and symbols are coded by rANS under integer tables that are frozen at the
     end of `fit`. Components that are not worth a bit at this price are dropped, and with them
-    whatever later data hold in directions that did not vary in training.
+    whatever later data hold in directions that did not vary in training. A column whose training
+    values were all at least 0, or all at most 0, is reconstructed on that side of 0.
 
     At high rate this is reverse water-filling with one step for all components,
     ``step = sqrt(6 / beta)``; on Gaussian data the rate of scalar quantizers lies at most 0.26 bit
@@ -74,6 +76,11 @@ class PCACodec(DesignMixin, DiscreteCodec):
         Difference of the largest and smallest possible value; needed by `psnr_db` only.
     random_state : int, RandomState instance or None, default=None
         Seeds the sample of rows that `partial_fit` keeps; `fit` draws nothing.
+    verbose : bool or int, default=False
+        Whether to show on stderr what is tried: the rate and distortion of each price on the way to
+        a target, and of a trellis each round of search and new tables. A target of a trellis takes
+        at most ten prices of at most eight rounds on all rows designed on, twice: along rows and
+        along components.
 
     Attributes
     ----------
@@ -82,6 +89,9 @@ class PCACodec(DesignMixin, DiscreteCodec):
     explained_variance_ : ndarray of shape (n_components_,), float64
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature.
+    sign_ : ndarray of shape (n_features_in_,), int8
+        1 where no training value was negative, -1 where none was positive, else 0. No
+        reconstruction lies on the other side of 0.
     quantizers_ : ScalarQuantizers or TrellisQuantizers
         Reconstruction points and integer tables of the active components.
     joint_quantizers_ : TrellisQuantizers
@@ -130,6 +140,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         "n_components": [None, Interval(Integral, 1, None, closed="left")],
         "quantizer": [StrOptions({"scalar", "trellis"})],
         "n_bits": [None, Interval(Integral, 1, 12, closed="both")],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -146,6 +157,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         resolution=None,
         data_range=None,
         random_state=None,
+        verbose=False,
     ):
         self.n_components = n_components
         self.beta = beta
@@ -158,6 +170,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         self.resolution = resolution
         self.data_range = data_range
         self.random_state = random_state
+        self.verbose = verbose
 
     def _fit(self, X):
         self._partial = None
@@ -251,6 +264,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         """Mean, units and principal axes; returns the variance outside the kept components."""
         self.n_samples_seen_ = moments.count
         self.mean_ = moments.mean
+        self._learn_signs(moments.low, moments.high)
         deviation = np.sqrt(moments.squares / moments.count)
         if 0 < deviation.max() < LEAST_DEVIATION:
             raise ValueError(
@@ -304,7 +318,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         weights = self.components_ * self._units()
         out = np.empty((len(Z), self.n_features_in_), dtype=Z.dtype)
         affine(Z, *cast(Z.dtype, np.zeros(Z.shape[1]), weights, self.mean_), out)
-        return self.distortion_.reproduction(out)
+        return self._keep_signs(self.distortion_.reproduction(out))
 
     @property
     def _tables(self):
@@ -315,6 +329,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
         """Whether a row's symbols depend on the rows before it."""
         return getattr(self._tables, "joint", False)
 
+    @remembered
     def _jointly(self):
         if not hasattr(self, "joint_quantizers_"):
             return super()._jointly()
@@ -327,6 +342,7 @@ class PCACodec(DesignMixin, DiscreteCodec):
             "components": self.components_,
             "mean": self.mean_,
             "units": self._units(),
+            "sign": self.sign_,
             "quantizers": self.quantizers_.describe(),
             "distortion": self.distortion_.name,
             "constants": self.distortion_.constants(),
@@ -348,5 +364,5 @@ class PCACodec(DesignMixin, DiscreteCodec):
             for q, order in trellises
         ):
             raise CorruptStreamError("The model's trellises are not those of rows and columns.")
-        if self.quantizers_.n_columns != n or np.any(self.scale_ <= 0):
+        if self.quantizers_.n_columns != n or np.any(self.scale_ <= 0) or self.sign_.size != d:
             raise CorruptStreamError("The model's quantizers do not fit its components.")

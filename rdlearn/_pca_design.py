@@ -4,13 +4,16 @@ import contextlib
 import functools
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from sklearn.exceptions import ConvergenceWarning
 
+from rdlearn._console import Progress
 from rdlearn._moments import spaced_rows
 from rdlearn._training import (
     REACH,
+    approach,
     best_slope,
+    elasticity,
+    land,
     local_price,
     meet_target,
     search_beta,
@@ -19,7 +22,7 @@ from rdlearn._training import (
 )
 from rdlearn.coding.container import MAX_CHUNK
 from rdlearn.coding.quantizers import ScalarQuantizers, SortedColumns, repriced
-from rdlearn.coding.trellis_design import TrellisDesign
+from rdlearn.coding.trellis_design import SHORT, TrellisDesign
 from rdlearn.information import bits_to_nats, nats_to_bits
 from rdlearn.kernels.products import affine
 
@@ -31,9 +34,8 @@ BLOCK_ROWS, BLOCK_VALUES = 1024, 1 << 17
 SEARCH_VALUES = 1 << 21
 # Order statistics of each component that searches look at.
 SEARCH_ROWS = 1 << 16
-# Rows that a trellis is sketched on in searches, the slopes it looks at, and how far they reach;
-# designs that are finished where that does not do.
-SKETCH_ROWS, KNOTS, CLOSE, MAX_BISECTIONS = 1 << 12, 5, 1.6, 10
+# Prices at which a trellis is sketched before it is designed.
+SKETCHES = 4
 # How far the variances of some rows may be from those of all, relative and in shares of the first.
 SPREAD, LEAST_SHARE = 0.1, 1e-6
 
@@ -43,13 +45,17 @@ class DesignMixin:
 
     def _design(self, X, lost):
         """Choose the price and freeze quantizers and tables."""
-        rows = spaced_rows(X)
+        rows, done = spaced_rows(X), False
         if len(rows) < len(X):
             # What some rows refuse, all may take; if not, the complaint is about all.
             with contextlib.suppress(ValueError):
-                if self._design_on(rows, X, lost):
-                    return
-        self._design_on(X, X, lost)
+                done = self._design_on(rows, X, lost)
+            if not done:
+                self._show(f"{len(rows)} rows will not do; all {len(X)} are designed on")
+        if not done:
+            self._design_on(X, X, lost)
+        if self.verbose:
+            Progress().clear()
 
     def _design_on(self, rows, X, lost):
         """Design for `rows`; returns whether it will do for X, of which they are part."""
@@ -86,18 +92,23 @@ class DesignMixin:
         start = float(self.beta)
         targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
         asked = any(targets.values())
+        search = functools.partial(meet_target, measure, start=start, bounds=bounds, **targets)
         if self.quantizer == "trellis":
-            trellis = TrellisDesign(scores, len(X))
-            sketch = TrellisDesign(scores[:: -(-len(scores) // SKETCH_ROWS)], len(X))
-            designs = trellis.rows
-            if asked:
-                # Scalars are quick, and near enough.
-                start, _ = search_beta(measure, start, bounds, **targets)
-            reached = sketch.measure_rows if direct else None
+            trellis = TrellisDesign(scores, len(X), tell=self._show_round)
+            designs, sketch = trellis.rows, trellis.sketch
+            scalars, reached = measure, sketch.measure_rows if direct else None
             measure = self._measure_on(few, sketch.rows, reached, lost)
+            if asked:
+                # Scalars are quick, and sketches quicker than designs.
+                which = int(self.target_rate is None)
+                start, _ = search_beta(scalars, start, bounds, **targets)
+                hunt = {"steepness": elasticity(scalars, start, which), "bounds": bounds, **targets}
+                if sketch is not trellis:
+                    *_, (start, _, _) = approach(measure, start, most=SKETCHES, **hunt)
+                search = functools.partial(land, start=start, **hunt)
+                designs = functools.partial(designs, most=SHORT)
         if asked:
-            found = self._meet_target(designs, X, measure, start, bounds)
-            slope, measured, reached, tried = found
+            slope, measured, reached, tried = self._meet_target(designs, X, search)
             name, target = next(item for item in targets.items() if item[1] is not None)
             suits = REACH * target <= reached <= target
             if reached < REACH * target and len(rows) == len(X):
@@ -122,9 +133,8 @@ class DesignMixin:
         if self.quantizer == "trellis":
             fitted = self.quantizers_
             if asked:
-                reached = sketch.measure_joint if direct else None
-                measure = self._measure_on(few, sketch.joint, reached, lost)
-                self._meet_target(trellis.joint, X, measure, start, bounds)
+                joints = functools.partial(trellis.joint, most=SHORT)
+                self._meet_target(joints, X, functools.partial(land, start=slope, **hunt))
             else:
                 self.quantizers_, _ = trellis.joint(slope)
             self.quantizers_, self.joint_quantizers_ = fitted, self.quantizers_
@@ -147,38 +157,28 @@ class DesignMixin:
 
         return measure
 
-    def _meet_target(self, designs, X, measure, start, bounds):
-        """Set the quantizers that meet the target on X.
+    def _meet_target(self, designs, X, search):
+        """Set the quantizers that meet the target on X, which `search` finds by finished designs.
 
         Returns the slope of their design, (bits, distortion) of X, which of them the target is
         of, and the (slope, bits, distortion) of the search.
         """
-        design = functools.lru_cache(1)(designs)
+        design = functools.cache(designs)
 
         @functools.cache
         def finished(slope, price):
             quantizers, self.n_iter_ = design(slope)
             self.quantizers_ = repriced(quantizers, price)
-            return self.n_iter_, self.quantizers_, self._measure(X)
+            bits, loss = self._measure(X)
+            self._show(f"price {slope:.5g}: {bits:.5g} bits, distortion {loss:.5g}")
+            return self.n_iter_, self.quantizers_, (bits, loss)
 
         def finish(slope, price):
             self.n_iter_, self.quantizers_, measured = finished(slope, price)
             return measured
 
-        targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
-        if self.quantizer == "trellis":
-            whole, (near, between) = bounds, _between(measure, start)
-            with contextlib.suppress(ValueError):
-                search_beta(between, start, near, **targets)
-                bounds, measure = near, between
-        slope, price, reached, tried = meet_target(measure, finish, start, bounds, **targets)
-        name, target = next(item for item in targets.items() if item[1] is not None)
-        if self.quantizer == "trellis" and not REACH * target <= reached <= target:
-            end = whole[int(name == "target_distortion")]
-            tried_there = (slope, price), (end, end)
-            slope, price, reached = _bisected(finish, near, name, target, tried_there)
-        measured = finish(slope, price)
-        return slope, measured, reached, tried
+        slope, price, reached, tried = search(finish=finish)
+        return slope, finish(slope, price), reached, tried
 
     def _measure(self, X):
         """(bits, distortion) a row of the codec as it stands."""
@@ -193,46 +193,19 @@ class DesignMixin:
             loss[rows] = self._losses(X[rows], draws)
         return float(np.mean(bits)), float(np.mean(loss))
 
+    def _show(self, text):
+        if self.verbose:
+            Progress().show(text)
+
+    def _show_round(self, quantizers, n_samples, n_rounds, bits):
+        order = "columns" if quantizers.tables.joint else "rows"
+        self._show(
+            f"trellis through {order} of {n_samples} x {quantizers.n_columns}, price "
+            f"{quantizers.slope:.5g}: round {n_rounds}, {bits:.5g} bits"
+        )
+
     def _remember(self, beta, rate_bits, distortion):
         objective = bits_to_nats(rate_bits) + beta * distortion
         step = (rate_bits, distortion, objective, beta)
         for column, value in zip(self._history.values(), step, strict=True):
             column.append(value)
-
-
-def _between(measure, start):
-    """Slopes about a start, and what is measured there by interpolation of a few of them."""
-    slopes = start * CLOSE ** np.linspace(-1, 1, KNOTS)
-    curve = PchipInterpolator(np.log(slopes), [measure(slope) for slope in slopes])
-    return (slopes[0], slopes[-1]), lambda slope: tuple(curve(np.log(slope)).tolist())
-
-
-def _bisected(finish, bounds, name, target, known):
-    """(slope, price, reached) of finished designs, where sketches do not tell enough.
-
-    ``known`` are (slope, price) of what there is already, one of which meets any target.
-    """
-    which, (low, high) = int(name == "target_distortion"), bounds
-    tried = list(known)
-
-    def met(slope, price):
-        return REACH * target <= finish(slope, price)[which] <= target
-
-    for _ in range(MAX_BISECTIONS):
-        slope = float(np.sqrt(low * high))
-        tried.append((slope, slope))
-        if met(slope, slope):
-            break
-        over = finish(slope, slope)[which] > target
-        low, high = (slope, high) if over == bool(which) else (low, slope)
-    else:
-        # Designs jump over the target: the finer side of the jump, encoded more coarsely.
-        with contextlib.suppress(ValueError):
-            price, _ = search_beta(
-                functools.partial(finish, high), high, (high / 4, high), **{name: target}
-            )
-            tried.append((high, price))
-    # What meets the target, or else what is best in the other respect, and never above it.
-    below = [pair for pair in tried if finish(*pair)[which] <= target]
-    slope, price = min(below, key=lambda pair: (not met(*pair), finish(*pair)[1 - which]))
-    return slope, price, finish(slope, price)[which]

@@ -1,6 +1,10 @@
-"""What is kept of a fitted estimator: in a file of arrays and JSON, and when a fit fails."""
+"""What is kept of a fitted estimator: in a file of arrays and JSON, when a fit fails, and of work
+that only its attributes decide.
+"""
 
 import contextlib
+import functools
+import weakref
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -10,7 +14,7 @@ from rdlearn._forms import from_plain, to_plain
 from rdlearn._version import __version__
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["SavingMixin", "load"]
+__all__ = ["SavingMixin", "load", "remembered"]
 
 _REGISTRY = {}
 
@@ -90,6 +94,30 @@ class SavingMixin:
         ):
             if not holds:
                 raise CorruptStreamError(f"The model's {what} is missing or impossible.")
+
+
+def remembered(method):
+    """A method of `self` alone whose result is kept until a public attribute is another object.
+
+    Fits, `load` and `set_params` replace attributes and never change them in place. The result is
+    kept outside the estimator, so that copies, pickles and files do not carry it.
+    """
+    kept = weakref.WeakKeyDictionary()
+
+    @functools.wraps(method)
+    def recalled(self):
+        now = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        before, result = kept.get(self, (None, None))
+        if (
+            before is None
+            or before.keys() != now.keys()
+            or any(value is not before[name] for name, value in now.items())
+        ):
+            result = method(self)
+            kept[self] = now, result
+        return result
+
+    return recalled
 
 
 def load(path, max_bytes=None):

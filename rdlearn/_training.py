@@ -11,7 +11,17 @@ from scipy.optimize import minimize_scalar
 
 from rdlearn.information import bits_to_nats
 
-__all__ = ["best_slope", "local_price", "meet_target", "search_beta", "slope_bounds", "warn"]
+__all__ = [
+    "approach",
+    "best_slope",
+    "elasticity",
+    "land",
+    "local_price",
+    "meet_target",
+    "search_beta",
+    "slope_bounds",
+    "warn",
+]
 
 MAX_STEPS = 60
 WINDOW = 0.995
@@ -22,6 +32,11 @@ MAX_CORRECTIONS = 8
 CLOSE = 0.985
 # How far an encoder's price may fall below its design's.
 MAX_COARSENING = 1e-3
+# Designs that cost much: most that a target takes, those after which the whole window will do,
+# and the part of the target that they aim at.
+MAX_DESIGNS, EAGER, AIM = 10, 4, 0.998
+# Most by which a price changes from one of them to the next, and least that tells a slope.
+LONGEST, SHORTEST = np.log(4), np.log(1.005)
 # Frames of these packages are never the line a warning is about.
 PACKAGES = tuple(os.path.dirname(path) + os.sep for path in (__file__, sklearn.__file__))
 
@@ -165,6 +180,121 @@ def meet_target(estimate, finish, start, bounds, *, target_rate=None, target_dis
     below = [entry for entry in found if entry[0] <= target]
     reached, beta, price = max(below) if below else (finish(end, end)[which], end, end)
     return beta, price, reached, all_tried
+
+
+def approach(measure, start, bounds, steepness, *, most=MAX_DESIGNS, **targets):
+    """Near a target in few steps, where every look at a price costs much.
+
+    Between prices rate and distortion are taken for powers of the price, of an exponent that is
+    learned on the way.
+
+    Parameters
+    ----------
+    measure : callable
+        ``measure(beta) -> (rate_bits, distortion)``. What it measures may depend on the calls
+        before, as that of designs does that start from each other.
+    start : float
+        First beta tried.
+    bounds : (float, float)
+        Smallest and largest beta considered.
+    steepness : float
+        First guess of the exponent.
+    most : int
+        Most looks; fewer where one lies between 0.995 and 1.0 of the target, or after the fourth
+        between 0.98 and 1.0.
+    **targets : float
+        As for `search_beta`.
+
+    Returns
+    -------
+    tried : list of (beta, rate_bits, distortion)
+    """
+    which, target = _asked(targets)
+    power, beta, tried = steepness, float(np.clip(start, *bounds)), []
+    # The nearest prices on either side.
+    coarse, fine = 0.0, np.inf
+    while True:
+        tried.append((beta, *measure(beta)))
+        reached = max(tried[-1][1 + which], 1e-12 * target)
+        window = WINDOW if len(tried) < EAGER else REACH
+        if window * target <= reached <= target or len(tried) == most:
+            return tried
+        if (reached > target) == (which == 0):
+            fine = beta
+        else:
+            coarse = beta
+        if len(tried) > 1:
+            before = tried[-2]
+            move = np.log(beta / before[0])
+            rise = np.log(reached / max(before[1 + which], 1e-12 * target))
+            if abs(move) > SHORTEST:
+                power = steepness * np.clip(rise / move / steepness, 1 / 3, 3)
+        step = np.clip(np.log(AIM * target / reached) / power, -LONGEST, LONGEST)
+        following = beta * np.exp(step)
+        if fine < coarse * np.exp(SHORTEST):
+            # Nothing lies between, unless what was measured has moved on since.
+            coarse, fine = 0.0, np.inf
+        elif not coarse < following < fine:
+            following = np.sqrt(coarse * fine)
+        following = float(np.clip(following, *bounds))
+        if following == beta:
+            return tried
+        beta = following
+
+
+def land(finish, start, bounds, steepness, **targets):
+    """Find a finished codec that meets a target from below, by `approach` and no estimates.
+
+    Parameters
+    ----------
+    finish
+        As for `meet_target`.
+    start, bounds, steepness, **targets
+        As for `approach`.
+
+    Returns
+    -------
+    beta, price, reached, tried
+        As of `meet_target`.
+    """
+    which, target = _asked(targets)
+    tried = approach(lambda beta: finish(beta, beta), start, bounds, steepness, **targets)
+    pairs = [(step[0], step[0]) for step in tried]
+
+    def met(pair):
+        return REACH * target <= finish(*pair)[which] <= target
+
+    if not any(map(met, pairs)):
+        # Designs jump over the target: the finer side of the jump, encoded more coarsely.
+        finer = [step for step in tried if (step[1 + which] > target) == (which == 0)]
+        if finer:
+            beta = min(finer, key=lambda step: abs(np.log(step[1 + which] / target)))[0]
+            with contextlib.suppress(ValueError):
+                price, _ = search_beta(
+                    lambda price: finish(beta, price), beta, (beta / 4, beta), **targets
+                )
+                pairs.append((beta, price))
+    if not any(map(met, pairs)):
+        # The end of the bounds meets any target within reach.
+        pairs.append((bounds[which], bounds[which]))
+    # What meets the target, or else what is best in the other respect, and never above it.
+    below = [pair for pair in pairs if finish(*pair)[which] <= target]
+    beta, price = min(below, key=lambda pair: (not met(pair), finish(*pair)[1 - which]))
+    return beta, price, finish(beta, price)[which], tried
+
+
+def _asked(targets):
+    """(0 for a rate or 1 for a distortion, the target) of which exactly one is given."""
+    which = int(targets.get("target_rate") is None)
+    return which, targets[("target_rate", "target_distortion")[which]]
+
+
+def elasticity(measure, beta, which):
+    """Exponent of the power of beta that rate (0) or distortion (1) follow there."""
+    low, high = measure(beta / 1.25)[which], measure(beta * 1.25)[which]
+    sign = 1 - 2 * which
+    power = sign * np.log(max(high, 1e-300) / max(low, 1e-300)) / np.log(1.25**2)
+    return sign * float(np.clip(power, 0.1, 3.0))
 
 
 def best_slope(measure, beta, bounds):

@@ -171,7 +171,9 @@ class TransformCodec(ImageMixin, DiscreteCodec):
     def _decoder_state(self):
         # Of images, whose features are many, one place says all.
         first = slice(None) if self.image_shape_ is None else slice(self.image_shape_[2])
+        signs = {"sign": self.sign_} if self.image_shape_ is None else {}
         return {
+            **signs,
             "step": self.step_,
             "offset": self.offset_,
             "mean": self.mean_[first],
@@ -297,6 +299,8 @@ class TransformCodec(ImageMixin, DiscreteCodec):
             raise CorruptStreamError("The model's step is impossible.")
         n = 1 if self.architecture_ == "wavelet" else self.n_components_
         arrays = (self.offset_, n, "f4"), (self.mean_, d, "f8"), (self.scale_, d, "f8")
+        if self.architecture_ == "dense":
+            arrays += ((self.sign_, d, "i1"),)
         for array, size, kind in arrays:
             if array.shape != (size,) or array.dtype != kind or not np.isfinite(array).all():
                 raise CorruptStreamError("The model's arrays do not fit together.")

@@ -64,8 +64,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         (height, width, n_channels) of the images that the rows of X are, each in C order, with one
         channel or three; for images.
     patch_size : int, default=128
-        Side of the squares, in pixels, that convolutions are trained on, 16 at least; no more than
-        the images have.
+        Side in pixels, 16 at least, of the squares of images that convolutions are trained on.
     context : {"none", "causal"}, default="causal"
         "causal": the table of a symbol follows the magnitudes of those already coded: earlier
         components of a row; in images neighbours, coarser bands, other colours. "none": a table for
@@ -137,6 +136,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         Of a wavelet: orthonormal.
     mean_, scale_ : ndarray of shape (n_features_in_,), float64
         Mean and standard deviation of each feature; of images, those of its channel.
+    sign_ : ndarray of shape (n_features_in_,), int8
+        Of tables: the side of 0 that training values and reconstructions lie on, or 0 for both.
     n_components_ : int
         Columns of the code.
     image_shape_ : tuple of int, or None
@@ -286,7 +287,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self._check_architecture()
         if getattr(self, "architecture_", self.architecture) != self.architecture:
             # Nothing of another transform is left beside this one.
-            for name in ("params_", "hidden_sizes_", "activation_", "colour_axes_", "n_centers_"):
+            names = "params_", "hidden_sizes_", "activation_", "colour_axes_", "n_centers_", "sign_"
+            for name in names:
                 vars(self).pop(name, None)
         self.architecture_ = self.architecture
         self._learn_units(X)
@@ -295,8 +297,6 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
             self.architecture
         ](X)
         self._callbacks.end(self._fitted_attributes)
-
-    # Dense nets.
 
     _pool_rows = 0
 
@@ -316,6 +316,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         return None if weight is None else check_row_weight(weight, X, "distortion_weight")
 
     def _fit_rows(self, X):
+        self._learn_signs(X.min(axis=0), X.max(axis=0))
         loss, weight = self._loss(), self._row_weights(X)
         target = loss.target(X / self._units())
         if weight is not None:
@@ -371,16 +372,15 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
 
     def _decode(self, Z):
         if self.architecture_ == "dense":
-            outputs = self._outputs(Z, None)
-            return self._loss().decode(outputs, Z.dtype) * self._units().astype(Z.dtype)
+            rows = self._loss().decode(self._outputs(Z, None), Z.dtype)
+            return self._keep_signs(rows * self._units().astype(Z.dtype))
         return self.distortion_.reproduction(self._synthesised(Z).astype(Z.dtype))
 
     def _decoder_state(self):
         names = ("architecture_", "image_shape_", "spread_")
         state = {name: vars(self)[name] for name in names}
-        wavelet = self.architecture_ == "wavelet"
-        state["transform"] = self.colour_axes_ if wavelet else self.params_
-        return {**state, **super()._decoder_state()}
+        transform = self.colour_axes_ if self.architecture_ == "wavelet" else self.params_
+        return {**state, "transform": transform, **super()._decoder_state()}
 
     def _check_state(self):
         centers = self.n_centers_

@@ -40,8 +40,9 @@ class VariationalAutoencoder(Autoencoder):
     ----------
     params_ : ndarray, float32
         All weights and biases in one vector: encoder, channel, decoder.
-    mean_, scale_, n_components_, beta_, distortion_, distortion_per_feature_, noise_scale_, \
-            resolution_, n_iter_, history_, n_features_in_, feature_names_in_, feature_dtypes_
+    mean_, scale_, sign_, n_components_, beta_, distortion_, distortion_per_feature_, \
+            noise_scale_, resolution_, n_iter_, history_, n_features_in_, feature_names_in_, \
+            feature_dtypes_
         As in `EchoAutoencoder`.
 
     References

@@ -154,6 +154,19 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Divisor of each feature that puts a residual in the distortion's units."""
         return self.scale_ if self.standardize else np.ones(self.n_features_in_)
 
+    def _learn_signs(self, low, high):
+        """Note which columns keep to one side of 0, of the extremes of each."""
+        self.sign_ = np.where(low >= 0, 1, np.where(high <= 0, -1, 0)).astype(np.int8)
+
+    def _keep_signs(self, X_hat):
+        """Set to 0, in place, what lies beyond 0 in columns that never did in training.
+
+        Not the whole range is kept: a later value may well lie beyond the largest one seen, but
+        hardly beyond a limit at 0. So a value on the side of `sign_` never loses by it.
+        """
+        X_hat[X_hat * self.sign_ < 0] = 0
+        return X_hat
+
     def _describe_residual(self, X, **inputs):
         self.resolution_ = self._learn_resolution(X)
         step = -(-X.size * getattr(self, "n_draws", 1) // MAX_RESIDUALS)
@@ -326,6 +339,8 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         modelled = getattr(self.distortion_, "has_noise_model", False)
         scale = self.noise_scale_ if modelled else 0.0
         gaps = self.resolution_
+        sign = getattr(self, "sign_", None)
+        signed = sign is None or (sign.dtype == np.int8 and sign.shape == (d,))
         for holds, what in (
             (type(self.n_components_) is int, "number of components"),
             (isinstance(self.distortion_, Distortion), "distortion"),
@@ -333,6 +348,7 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             (type(scale) is float and 0 <= scale < np.inf, "noise scale"),
             (gaps.shape == (d,) and gaps.dtype == np.float64, "resolution"),
             (np.all(np.isfinite(gaps)) and np.all(gaps > 0), "resolution"),
+            (signed and (sign is None or np.all((-1 <= sign) & (sign <= 1))), "signs"),
             (len(kinds) in (0, d) and all(type(k) is str for k in kinds), "feature dtypes"),
         ):
             if not holds:

@@ -316,9 +316,11 @@ def _fit(args, progress):
         distortion=args.distortion,
         standardize=args.standardize or None,
         random_state=args.seed,
+        # A bar would fill a log with lines.
+        verbose=progress.terminal or None,
     )
     start = time.perf_counter()
-    codec.fit(X)
+    codec.fit(X).set_params(verbose=False)
     seconds = time.perf_counter() - start
     progress.show("measuring rate and distortion")
     rate, distortion = codec.rate(X), codec.mean_distortion(X)

@@ -334,7 +334,7 @@ def test_frames_keep_names_and_dtypes():
 
 def test_integers_stay_in_their_range():
     # Reconstructions beyond a dtype's limits saturate, 64 bits included.
-    frame = pd.DataFrame({"a": np.array([0, 255] * 20, "u1"), "b": np.array([0, 1] * 20, "i8")})
+    frame = pd.DataFrame({"a": np.array([0, 255] * 20, "u1"), "b": np.array([-1, 1] * 20, "i8")})
     codec = PCACodec(beta=10).fit(frame)
     Z = np.diag([1e30, 1e30]) * [[1, 1], [-1, -1]]
     back = codec._as_frame(codec.inverse_transform(np.vstack([Z, -Z])))

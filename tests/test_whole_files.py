@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rdlearn import CorruptStreamError, PCACodec, load
-from rdlearn._persistence import pack, read, whole_file, write
+from rdlearn._persistence import pack, read, unpack, whole_file, write
 from rdlearn._tables_io import check_output
 
 LARGE = 1 << 28

@@ -10,17 +10,22 @@ from rdlearn.coding.tables import MAX_SHIFT, IntegerTables, quantize_probabiliti
 from rdlearn.coding.trellis import POINTS_PER_STEP, TrellisQuantizers, TrellisTables
 from rdlearn.kernels.trellis import HALF, MAX_STEPS, OFFSET
 
-__all__ = ["PRICE", "TrellisDesign"]
+__all__ = ["PRICE", "SHORT", "TrellisDesign"]
 
 # What a bit costs in squared steps: a little more than at high rate, where that is least.
 PRICE = 0.1
-# Rows that are learned from, and a few for a start; rounds there, and rounds without progress.
-MOST, FEW = 1 << 16, 1 << 14
-LONG, SHORT, PATIENCE = 40, 6, 2
+# Rows that are learned from, and rows of the sketch that a design on many of them starts from.
+MOST, FEW = 1 << 16, 1 << 12
+# Most rounds of a design, and of one among several on the way to a target, which start from each
+# other.
+LONG, SHORT = 40, 8
+# Rounds without progress that end a design.
+PATIENCE = 2
 # In nats a column.
 TOLERANCE = 1e-4
-# Ratio of slopes up to which one design leads to another.
-NEAR = 1.1
+# Ratio of slopes up to which one design leads to another: with the columns that may be worth a
+# bit, and with some of them dropped, which stay dropped.
+NEAR, NEARER = 2.0, 1.1
 # Indices that have points of their own, and those that a table is learned for; others escape.
 REACH, MAX_RANGE = 32, 4096
 # Entries from which coarser tables are tried, and most that are.
@@ -32,7 +37,9 @@ ENTRY_BITS, PRIOR = 10.0, 8.0
 class TrellisDesign:
     """Trellis-coded quantizers that minimise rate + slope * squared error of a sample.
 
-    A slope starts from what one very near to it led to.
+    A slope starts from what one very near to it led to, and a first one on many rows from the
+    design for a few of them, in the same order: where rows drift, a path through columns and one
+    through rows want tables that have little in common.
 
     Parameters
     ----------
@@ -40,43 +47,60 @@ class TrellisDesign:
     n_rows : int, default=None
         Rows of the table that y are some of, among which the size of the tables is shared.
     n_states : {4, 8}, default=8
+    tell : callable, default=None
+        ``tell(quantizers, n_samples, n_rounds, bits)`` after each round.
 
     Attributes
     ----------
-    n_iter : int
-        Rounds of search and learning so far.
+    sketch : TrellisDesign
+        The design for a few of the rows, spread over them; of few rows the design itself.
     """
 
-    def __init__(self, y, n_rows=None, n_states=8):
-        self.y, self.n_states, self.n_iter = y[:: -(-len(y) // MOST)], n_states, 0
+    def __init__(self, y, n_rows=None, n_states=8, tell=None):
+        self.y, self.n_states, self.tell = y[:: -(-len(y) // MOST)], n_states, tell
         self.n_rows = len(y) if n_rows is None else n_rows
-        self._near = {}
+        self._near, self._rounds = {}, 0
         self._square = np.einsum("ij,ij->j", self.y, self.y) / len(self.y)
         self._largest = np.abs(self.y).max(axis=0) ** 2
+        self._seen = self._square, self._largest
+        self.sketch = self
+        if len(self.y) > 2 * FEW:
+            few = self.y[:: -(-len(self.y) // FEW)]
+            self.sketch = TrellisDesign(few, self.n_rows, n_states, tell)
+            # All rows say which columns may be worth a bit, lest rare values be missed.
+            self.sketch._square, self.sketch._largest = self._square, self._largest
 
-    def joint(self, slope):
-        """(TrellisQuantizers, n_iter) in joint order, for a slope in nats a unit of error."""
-        near = self._near_by("joint", slope)
-        if near is None:
+    @property
+    def n_iter(self):
+        """Rounds of search and learning so far."""
+        return self._rounds + (0 if self.sketch is self else self.sketch.n_iter)
+
+    def joint(self, slope, most=LONG):
+        """(TrellisQuantizers, n_iter) in joint order, for a slope in nats a unit of error.
+
+        On many rows it takes `most` rounds at most.
+        """
+        start = self._near_by("joint", slope)
+        if start is None and self.sketch is not self:
+            start = self.sketch.joint(slope)[0]
+        if start is None:
             return self._kept("joint", self._fresh(slope))
-        learner = self._learner(near.active, slope, True)
-        return self._kept("joint", self._settled(learner, learner.moved(near), LONG))
+        return self._kept("joint", self._continued(start, slope, True, most))
 
-    def rows(self, slope):
-        """(TrellisQuantizers, n_iter) in the order of rows for a slope."""
-        near = self._near_by("rows", slope) or self.joint(slope)[0]
-        learner = self._learner(near.active, slope, False)
-        return self._kept("rows", self._settled(learner, learner.moved(near), LONG))
+    def rows(self, slope, most=LONG):
+        """(TrellisQuantizers, n_iter) in the order of rows for a slope, in as many rounds."""
+        start = self._near_by("rows", slope)
+        if start is None:
+            start = (self.joint if self.sketch is self else self.sketch.rows)(slope)[0]
+        return self._kept("rows", self._continued(start, slope, False, most))
 
-    def measure_joint(self, slope):
-        """(bits, squared error) of a row of the sample under `joint` of a slope."""
-        return self._measured(self.joint(slope)[0])
+    def _continued(self, start, slope, joint, most):
+        learner = self._learner(start.active, slope, joint)
+        return self._settled(learner, learner.moved(start), LONG if self.sketch is self else most)
 
     def measure_rows(self, slope):
         """(bits, squared error) of a row of the sample under `rows` of a slope."""
-        return self._measured(self.rows(slope)[0])
-
-    def _measured(self, q):
+        q, _ = self.rows(slope)
         y = np.ascontiguousarray(self.y[:, q.active])
         symbols = np.empty(y.shape[::-1], dtype=np.int64)
         q.quantize(y, symbols)
@@ -85,29 +109,28 @@ class TrellisDesign:
 
     def _near_by(self, order, slope):
         near = self._near.get(order)
-        if near is None or not 1 / NEAR < slope / near.slope < NEAR:
+        if near is None:
             return None
-        # What was dropped then would stay dropped, which only suits a coarser one.
-        whole = near.active.size == self._worthy(slope).size
-        return near if whole or slope <= near.slope else None
+        ratio, whole = slope / near.slope, near.active.size == self._worthy(slope).size
+        low, high = (1 / NEAR, NEAR) if whole else (1 / NEARER, 1.0)
+        return near if low <= ratio <= high else None
 
     def _kept(self, order, quantizers):
         self._near[order] = quantizers
         return quantizers, self.n_iter
 
     def _settled(self, learner, start, most):
-        quantizers, n_iter = learner.settle(start, most)
-        self.n_iter += n_iter
+        quantizers, n_iter = learner.settle(start, most, self.tell)
+        self._rounds += n_iter
         return quantizers
 
-    def _learner(self, active, slope, joint, every=1):
-        y = np.ascontiguousarray(self.y[::every, active])
+    def _learner(self, active, slope, joint):
+        y = np.ascontiguousarray(self.y[:, active])
         return _Learner(y, self.y.shape[1], active, slope, self.n_states, joint)
 
     def _worthy(self, slope):
         """Columns that may be worth a bit."""
-        # No path is worth its bits below half of what R(D) asks, but for what is rare and large.
-        return np.flatnonzero((self._square * slope > 0.25) | (self._largest * slope > 2))
+        return np.flatnonzero(_promising(self._square, self._largest, slope))
 
     def _fresh(self, slope):
         active = self._worthy(slope)
@@ -119,13 +142,17 @@ class TrellisDesign:
                 f"reaches {reach:.3g}, more than 50 bits a value; lower beta, or set target_rate "
                 "to the bits per sample you can spend."
             )
-        start = learner.rounded()
-        if len(self.y) > FEW:
-            few = self._learner(active, slope, True, -(-len(self.y) // FEW))
-            start = self._settled(few, start, SHORT)
-        quantizers = self._settled(learner, start, LONG)
-        worth = learner.costs(quantizers, self.n_rows) < slope * self._square[active]
-        return _selected(quantizers, np.flatnonzero(worth))
+        quantizers = self._settled(learner, learner.rounded(), LONG)
+        square, largest = (seen[active] for seen in self._seen)
+        worth = learner.costs(quantizers, self.n_rows) < slope * square
+        # What these rows hardly show, they do not decide.
+        return _selected(quantizers, np.flatnonzero(worth | ~_promising(square, largest, slope)))
+
+
+def _promising(square, largest, slope):
+    """Whether columns of a mean and a largest square may be worth a bit."""
+    # No path is worth its bits below half of what R(D) asks, but for what is rare and large.
+    return (square * slope > 0.25) | (largest * slope > 2)
 
 
 def _selected(q, kept):
@@ -155,6 +182,7 @@ class _Learner:
         self.y, self.n_columns, self.active, self.slope = y, n_columns, active, slope
         self.n_states, self.joint = n_states, joint
         self.step = float(np.sqrt(np.log(2) / (PRICE * slope)))
+        self.in_steps = np.ascontiguousarray(y.T) / self.step
         self.center = y.mean(axis=0)
         self.scale = np.maximum(y.std(axis=0), self.step / 8) * np.sqrt(3) / np.pi
 
@@ -162,7 +190,7 @@ class _Learner:
         """A start: tables of the nearest points of either quantizer."""
         quantizer = np.repeat([0, 1], len(self.y))
         columns = []
-        for c, y in enumerate((self.y / self.step).T):
+        for c, y in enumerate(self.in_steps):
             k = np.rint(np.concatenate([y - OFFSET, y + OFFSET])).astype(np.int64)
             columns.append(self._tables(c, k, quantizer))
         return self._quantizers(columns, [np.zeros((2, 1), dtype=np.int64)] * len(columns))
@@ -174,7 +202,7 @@ class _Learner:
             self.n_columns, self.active, self.step, _points(q), tables, self.slope
         )
 
-    def settle(self, quantizers, most):
+    def settle(self, quantizers, most, tell=None):
         """Search and learn in turn until the objective stops falling; at most so many rounds."""
         least, kept, n_iter, idle = np.inf, quantizers, 0, 0
         while n_iter < most and idle < PATIENCE:
@@ -186,6 +214,8 @@ class _Learner:
             if objective < least:
                 least, kept = objective, quantizers
             n_iter += 1
+            if tell is not None:
+                tell(quantizers, len(self.y), n_iter, bits)
             quantizers = self._learned(symbols, quantizers.tables.states(symbols) // HALF)
         return kept, n_iter
 
@@ -230,9 +260,11 @@ class _Learner:
 
     def _centroids(self, c, k, q, reach):
         """Offsets (2, 2 * reach + 1) of a column's points, drawn to 0."""
-        near = np.abs(k) <= reach
-        k, q = k[near], q[near].astype(np.int64)
-        miss = self.y[near, c] / self.step - (k + OFFSET - 2 * OFFSET * q)
+        u, q = self.in_steps[c], q.astype(np.int64)
+        if max(-k.min(), k.max()) > reach:
+            near = np.abs(k) <= reach
+            u, k, q = u[near], k[near], q[near]
+        miss = u - (k + OFFSET - 2 * OFFSET * q)
         place, size = q * (2 * reach + 1) + k + reach, 2 * (2 * reach + 1)
         mean = np.bincount(place, miss, size) / (np.bincount(place, minlength=size) + PRIOR)
         return np.rint(POINTS_PER_STEP * mean).astype(np.int64).reshape(2, -1)
