@@ -189,6 +189,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 f"warm_start=True cannot change {what} of the fitted model; set warm_start=False "
                 "to start over."
             )
+        beta = float(self.beta_ if again and targets else self.beta)
         try:
             params = self.params_.copy() if again else objective.init(rng)
         except MemoryError:
@@ -197,10 +198,12 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 f"{self.n_components} would have {objective.n_parameters:,} parameters, which "
                 "memory has no room for; make them smaller."
             ) from None
+        if not again:
+            beta = self._start(objective, params, X, rng, beta, targets)
         x = self._inputs(X)
         train, validation = self._split(Batches(x, target, side, redraw), rng)
         schedule = Schedule(
-            beta=float(self.beta_ if again and targets else self.beta),
+            beta=beta,
             batch_size=self._batch_size(len(train)),
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
@@ -261,6 +264,10 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         self._history = schedule.history
         self.n_iter_ = len(schedule.history["rate_bits"])
         return schedule
+
+    def _start(self, objective, params, X, rng, beta, targets):
+        """Change fresh parameters to better ones; returns the price to start from."""
+        return beta
 
     def _fitted_attributes(self):
         """What is fitted so far, as a callback in the middle of a fit sees it."""

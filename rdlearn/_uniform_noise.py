@@ -7,6 +7,7 @@ import numpy as np
 from rdlearn._image_codec import ImageTransforms
 from rdlearn._image_stream import checked_image_shape, refuse_stack
 from rdlearn._networks import NetworkMixin
+from rdlearn._principal_start import PrincipalStart
 from rdlearn._sklearn import Interval, StrOptions, check_row_weight, with_callbacks
 from rdlearn._transform_code import FINE, TransformCodec
 from rdlearn.channels.centers import CentersChannel
@@ -323,6 +324,17 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self._train(X, target, X.shape[1], loss=loss, **self._goals())
         self._learn_offset(X)
         self._freeze(X, X)
+
+    def _start(self, objective, params, X, rng, beta, targets):
+        if self.architecture_ != "dense" or np.ptp(X, axis=0).max() == 0:
+            return beta
+        start = PrincipalStart((X - self.mean_) / self._units(), self.n_components_)
+        squared = self.distortion_.name == "squared_error"
+        price = start.price(**targets) if "target_rate" in targets or squared and targets else beta
+        if self.n_centers_ is None:
+            few, slope = self._inputs(start.few(X)), self._loss().slope
+            start.fill(objective, params, few, slope, price, rng)
+        return price if squared else beta
 
     def _learn_offset(self, few):
         """What codes are rounded about: their medians, so that most of small ones are 0."""

@@ -28,6 +28,9 @@ class CentersChannel(Memoryless):
         Places that a row has a value of each channel in.
     """
 
+    # Shares that lag behind the codes make a rate that is far too high.
+    pace = 10.0
+
     def __init__(self, n_components, n_centers, n_places=1):
         self.n_components = self.n_outputs = n_components
         self.n_centers = n_centers
