@@ -164,10 +164,12 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         decoder = dense_net(n_in, hidden[::-1], self.n_outputs_, self.activation_, "decoder")
         return Objective(encoder, channel, decoder, loss)
 
-    def _train(self, X, target, n_outputs, side=None, redraw=None, loss=None, **targets):
+    def _train(
+        self, X, target, n_outputs, side=None, redraw=None, loss=None, start=None, **targets
+    ):
         """Fit `params_` to validated X; `target` is what the loss compares outputs with.
 
-        `targets` are those of `Schedule`, which is returned.
+        `targets` are those of `Schedule`, which is returned. `start` improves on fresh parameters.
         """
         again = self.warm_start and hasattr(self, "params_")
         shape = {
@@ -198,9 +200,9 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 f"{self.n_components} would have {objective.n_parameters:,} parameters, which "
                 "memory has no room for; make them smaller."
             ) from None
-        if not again:
-            beta = self._start(objective, params, X, rng, beta, targets)
         x = self._inputs(X)
+        if start is not None and not again:
+            beta = start(objective, params, x, beta, rng, **targets)
         train, validation = self._split(Batches(x, target, side, redraw), rng)
         schedule = Schedule(
             beta=beta,
@@ -238,7 +240,6 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             return {"params_": params, **self._learn_noise(encoded, keys_of(pool_x))}
 
         self._model = model
-
         if self.verbose and self.device != "cpu":
             progress.show(f"device={self.device!r}: training on {device_note(self.device)}")
 
@@ -264,10 +265,6 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         self._history = schedule.history
         self.n_iter_ = len(schedule.history["rate_bits"])
         return schedule
-
-    def _start(self, objective, params, X, rng, beta, targets):
-        """Change fresh parameters to better ones; returns the price to start from."""
-        return beta
 
     def _fitted_attributes(self):
         """What is fitted so far, as a callback in the middle of a fit sees it."""

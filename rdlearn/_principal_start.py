@@ -25,77 +25,82 @@ CUT = 1e-4
 
 
 class PrincipalStart:
-    """Principal components of a table, and dense nets that compute and undo them.
+    """Sets fresh nets to the principal components of a table, and their price to what they need.
 
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features)
         Centred, in units of the distortion.
-    n_components : int
-        Size of the bottleneck.
+    nets : bool, default=True
+        Whether to set the nets, and not the price alone.
     """
 
-    def __init__(self, rows, n_components):
-        rows = self.few(rows).astype(np.float64)
-        with one_blas_thread():
-            left, spread, _ = np.linalg.svd(rows, full_matrices=False)
-        self.total = float(np.mean((rows**2).sum(axis=1)))
-        variances = spread[:n_components] ** 2 / len(rows)
-        variances = variances[variances > LEAST_VARIANCE * self.total]
-        self.rows, self.n_components, self.variances = rows, n_components, variances
-        # Columns of unit power.
-        self.scores = left[:, : len(variances)] * np.sqrt(len(rows))
+    def __init__(self, rows, nets=True):
+        self.rows, self.nets = rows, nets
 
-    @staticmethod
-    def few(rows):
-        """The rows of a table that a start looks at."""
-        return rows[:: -(-len(rows) // MOST_ROWS)]
-
-    def price(self, target_rate=None, target_loss=None):
-        """Price of squared error at which Gaussian rows of these variances meet a target.
-
-        The rate is in nats; the loss is squared error.
-        """
-        if target_rate is not None:
-            target_loss = gaussian_distortion(self.variances, nats_to_bits(target_rate))
-        else:
-            # What the bottleneck leaves out is lost in any case.
-            target_loss = max(0.0, target_loss - (self.total - self.variances.sum()))
-        level = gaussian_water_level(self.variances, target_loss)
-        # By definition -dR/dD, with R = ln(variance / level) / 2 of each component.
-        return 0.5 / max(level, LEAST_LEVEL * self.variances[0])
-
-    def fill(self, objective, params, inputs, slope, price, rng):
-        """Set fresh parameters to those of the transform and its inverse.
+    def __call__(self, objective, params, inputs, beta, rng, **targets):
+        """Change parameters in place; returns the price of distortion to start from.
 
         Parameters
         ----------
         objective : Objective
-        params : ndarray
-            Changed in place.
-        inputs : ndarray of shape (n, n_features), float32
-            The rows of `few`, as the encoder sees them.
-        slope : float
-            Of decoder outputs by the features.
-        price : float
-            Price of squared error that the steps of the code suit.
+            Of dense nets.
+        params : ndarray, float32
+        inputs : ndarray of shape (n_samples, n_features), float32
+            The rows as the encoder sees them.
+        beta : float
+            The price where there is no target, or where squared error tells nothing about it.
         rng : numpy.random.Generator
+        **targets
+            At most one of target_rate, in nats, and target_loss.
         """
-        encoder, channel, decoder = objective.views(params)
-        hidden = [layer.n_out for net in (objective.encoder, objective.decoder) for layer in net.layers[:-1]]
-        n_lines = min([self.scores.shape[1], *(width // 2 for width in hidden)])
-        if n_lines == 0:
-            return
-        step = np.sqrt(FINE / price)
-        lines = self.scores[:, :n_lines]
-        code = np.zeros((len(lines), self.n_components), dtype=np.float32)
-        code[:, :n_lines] = lines * np.sqrt(self.variances[:n_lines]) / step
+        few = slice(None, None, -(-len(self.rows) // MOST_ROWS))
+        rows = self.rows[few].astype(np.float64)
         with one_blas_thread():
-            _compute(objective.encoder, encoder, inputs, lines, code)
-            code += rng.random(code.shape, dtype=np.float32) - np.float32(0.5)
-            lines = code[:, :n_lines] / code[:, :n_lines].std(axis=0)
-            _compute(objective.decoder, decoder, code, lines, slope * self.rows)
-        objective.channel.fit_laws(channel, code)
+            left, spread, _ = np.linalg.svd(rows, full_matrices=False)
+        variances = spread[: objective.channel.n_components] ** 2 / len(rows)
+        total = float(np.mean((rows**2).sum(axis=1)))
+        variances = variances[variances > LEAST_VARIANCE * total]
+        if len(variances) == 0:
+            return beta
+        squared, price = objective.loss.distortion.name == "squared_error", beta
+        if "target_rate" in targets or squared and targets:
+            price = _price(variances, total, **targets)
+        if self.nets:
+            # Columns of unit power.
+            scores = left[:, : len(variances)] * np.sqrt(len(rows))
+            code = scores * np.sqrt(variances * price / FINE)
+            with one_blas_thread():
+                _fill(objective, params, inputs[few], scores, code, rows, rng)
+        return price if squared else beta
+
+
+def _price(variances, total, target_rate=None, target_loss=None):
+    """Price of squared error at which Gaussian components of these variances meet a target."""
+    if target_rate is not None:
+        target_loss = gaussian_distortion(variances, nats_to_bits(target_rate))
+    else:
+        # What the bottleneck leaves out is lost in any case.
+        target_loss = max(0.0, target_loss - (total - variances.sum()))
+    level = max(gaussian_water_level(variances, target_loss), LEAST_LEVEL * variances[0])
+    # -dR/dD, where each component takes R = ln(variance / level) / 2.
+    return 0.5 / level
+
+
+def _fill(objective, params, inputs, scores, code, rows, rng):
+    """Nets from inputs to a code in steps, by way of its scores, and from there to the rows."""
+    encoder, channel, decoder = objective.views(params)
+    hidden = [*objective.encoder.layers[:-1], *objective.decoder.layers[:-1]]
+    n_lines = min([scores.shape[1], *(layer.n_out // 2 for layer in hidden)])
+    if n_lines == 0:
+        return
+    codes = np.zeros((len(code), objective.channel.n_components), dtype=np.float32)
+    codes[:, :n_lines] = code[:, :n_lines]
+    _compute(objective.encoder, encoder, inputs, scores[:, :n_lines], codes)
+    codes += rng.random(codes.shape, dtype=np.float32) - np.float32(0.5)
+    lines = codes[:, :n_lines] / codes[:, :n_lines].std(axis=0)
+    _compute(objective.decoder, decoder, codes, lines, objective.loss.slope * rows)
+    objective.channel.fit_laws(channel, codes)
 
 
 def _compute(net, views, x, lines, outputs):

@@ -27,9 +27,9 @@ TURN = 4.0
 class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     r"""Learned transform code: an analysis transform, rounding, entropy-coded integers.
 
-    ``architecture="dense"`` trains two nets by gradient. Rounding has none, so that it is replaced
-    by uniform noise while training, and the integers' probabilities by those of a learned law F of
-    each component:
+    ``architecture="dense"`` trains two nets, which start as principal components, by gradient.
+    Rounding has none, so that it is replaced by uniform noise while training, and the integers'
+    probabilities by those of a learned law F of each component:
 
     .. math::
 
@@ -50,11 +50,11 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     Parameters
     ----------
     n_components : int, default=16
-        Size of the bottleneck of nets. A wavelet has as many coefficients as features, whatever
-        this says.
+        Size of the bottleneck of nets; a wavelet has as many coefficients as features.
     beta : float, default=1.0
         Price of distortion: nats of rate per unit of distortion, ``-dR/dD``. Larger beta: more
-        bits, less loss. Where a target is given, the start of the search.
+        bits, less loss. Where a target is given, the start of the search; of dense nets and squared
+        error that is the price at which principal components meet the target.
     distortion : {"squared_error", "absolute_error", "bernoulli", "ms_ssim", "nlpd"} or \
             Distortion, default="squared_error"
         What is lost, summed over features. Nets need a gradient; of a wavelet only the step depends
@@ -292,9 +292,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self.architecture_ = self.architecture
         self._learn_units(X)
         self._callbacks.begin(X=X)
-        {"dense": self._fit_rows, "conv": self._fit_patches, "wavelet": self._fit_bands}[
-            self.architecture
-        ](X)
+        fit = {"dense": self._fit_rows, "conv": self._fit_patches, "wavelet": self._fit_bands}
+        fit[self.architecture](X)
         self._callbacks.end(self._fitted_attributes)
 
     # Dense nets.
@@ -321,20 +320,10 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         target = loss.target(X / self._units())
         if weight is not None:
             loss, target = WeightedLoss(loss), np.column_stack([target, weight]).astype(np.float32)
-        self._train(X, target, X.shape[1], loss=loss, **self._goals())
+        start = PrincipalStart((X - self.mean_) / self._units(), nets=self.quantizer != "centers")
+        self._train(X, target, X.shape[1], loss=loss, start=start, **self._goals())
         self._learn_offset(X)
         self._freeze(X, X)
-
-    def _start(self, objective, params, X, rng, beta, targets):
-        if self.architecture_ != "dense" or np.ptp(X, axis=0).max() == 0:
-            return beta
-        start = PrincipalStart((X - self.mean_) / self._units(), self.n_components_)
-        squared = self.distortion_.name == "squared_error"
-        price = start.price(**targets) if "target_rate" in targets or squared and targets else beta
-        if self.n_centers_ is None:
-            few, slope = self._inputs(start.few(X)), self._loss().slope
-            start.fill(objective, params, few, slope, price, rng)
-        return price if squared else beta
 
     def _learn_offset(self, few):
         """What codes are rounded about: their medians, so that most of small ones are 0."""
@@ -400,8 +389,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
             centers = None
         elif self.architecture_ in ("dense", "conv"):
             centers = self.n_centers_
-            known = type(centers) is int and 2 <= centers <= MOST_CENTERS
-            if not (centers is None or known):
+            if centers is not None and not (type(centers) is int and 2 <= centers <= MOST_CENTERS):
                 raise CorruptStreamError("The model's n_centers_ is impossible.")
             super()._check_state()
         else:

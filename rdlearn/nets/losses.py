@@ -98,6 +98,7 @@ class WeightedLoss:
     def __init__(self, loss):
         self.loss = loss
         self.target, self.initial_bias, self.decode = loss.target, loss.initial_bias, loss.decode
+        self.distortion, self.slope = loss.distortion, loss.slope
 
     def forward(self, output, target, weight, work):
         """Weighted loss (n,) and `weight` times its gradient (n, d)."""
