@@ -31,12 +31,10 @@ class PrincipalStart:
     ----------
     rows : ndarray of shape (n_samples, n_features)
         Centred, in units of the distortion.
-    nets : bool, default=True
-        Whether to set the nets, and not the price alone.
     """
 
-    def __init__(self, rows, nets=True):
-        self.rows, self.nets = rows, nets
+    def __init__(self, rows):
+        self.rows = rows
 
     def __call__(self, objective, params, inputs, beta, rng, **targets):
         """Change parameters in place; returns the price of distortion to start from.
@@ -58,30 +56,27 @@ class PrincipalStart:
         rows = self.rows[few].astype(np.float64)
         with one_blas_thread():
             left, spread, _ = np.linalg.svd(rows, full_matrices=False)
-        variances = spread[: objective.channel.n_components] ** 2 / len(rows)
-        total = float(np.mean((rows**2).sum(axis=1)))
-        variances = variances[variances > LEAST_VARIANCE * total]
+        variances = spread**2 / len(rows)
+        variances = variances[variances > LEAST_VARIANCE * variances.sum()]
         if len(variances) == 0:
             return beta
         squared, price = objective.loss.distortion.name == "squared_error", beta
         if "target_rate" in targets or squared and targets:
-            price = _price(variances, total, **targets)
-        if self.nets:
-            # Columns of unit power.
-            scores = left[:, : len(variances)] * np.sqrt(len(rows))
-            code = scores * np.sqrt(variances * price / FINE)
-            with one_blas_thread():
-                _fill(objective, params, inputs[few], scores, code, rows, rng)
+            price = _price(variances, **targets)
+        channel = objective.channel
+        kept = slice(min(len(variances), channel.n_components))
+        # Columns of unit power.
+        scores = left[:, kept] * np.sqrt(len(rows))
+        code = scores * np.minimum(np.sqrt(variances[kept] * price / FINE), channel.widest)
+        with one_blas_thread():
+            _fill(objective, params, inputs[few], scores, code, rows, rng)
         return price if squared else beta
 
 
-def _price(variances, total, target_rate=None, target_loss=None):
+def _price(variances, target_rate=None, target_loss=None):
     """Price of squared error at which Gaussian components of these variances meet a target."""
     if target_rate is not None:
         target_loss = gaussian_distortion(variances, nats_to_bits(target_rate))
-    else:
-        # What the bottleneck leaves out is lost in any case.
-        target_loss = max(0.0, target_loss - (total - variances.sum()))
     level = max(gaussian_water_level(variances, target_loss), LEAST_LEVEL * variances[0])
     # -dR/dD, where each component takes R = ln(variance / level) / 2.
     return 0.5 / level

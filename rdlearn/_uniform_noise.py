@@ -320,7 +320,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         target = loss.target(X / self._units())
         if weight is not None:
             loss, target = WeightedLoss(loss), np.column_stack([target, weight]).astype(np.float32)
-        start = PrincipalStart((X - self.mean_) / self._units(), nets=self.quantizer != "centers")
+        start = PrincipalStart((X - self.mean_) / self._units())
         self._train(X, target, X.shape[1], loss=loss, start=start, **self._goals())
         self._learn_offset(X)
         self._freeze(X, X)

@@ -28,9 +28,6 @@ class CentersChannel(Memoryless):
         Places that a row has a value of each channel in.
     """
 
-    # Shares that lag behind the codes make a rate that is far too high.
-    pace = 10.0
-
     def __init__(self, n_components, n_centers, n_places=1):
         self.n_components = self.n_outputs = n_components
         self.n_centers = n_centers
@@ -50,6 +47,18 @@ class CentersChannel(Memoryless):
         centers, share = self._split(params)
         centers[:] = np.arange(self.n_centers) - (self.n_centers - 1) / 2
         share[:] = 0.0
+
+    @property
+    def widest(self):
+        """Deviation of codes that the centres cover from the start."""
+        return self.n_centers / 4
+
+    def fit_laws(self, params, code):
+        """Shares of codes (n, n_components) with noise, each as if seen once more."""
+        centers, share = self._split(params)
+        nearest = np.abs(code[:, :, None] - centers).argmin(axis=2)
+        seen = (nearest[:, :, None] == np.arange(self.n_centers)).sum(axis=0)
+        share[:] = np.log(seen + 1.0)
 
     def draw(self, rng, n):
         """No noise."""

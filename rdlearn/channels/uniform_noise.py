@@ -36,6 +36,8 @@ class UniformNoiseChannel(Memoryless):
     # Laws that lag behind the codes make a rate that is far too high, and targets of rate then
     # lead to codes that say nothing.
     pace = 10.0
+    # Deviation of codes that laws cover from the start.
+    widest = np.inf
 
     def __init__(self, n_components, n_places=1):
         self.n_components = self.n_outputs = n_components
