@@ -93,7 +93,7 @@ def _fill(objective, params, inputs, scores, code, rows, rng):
     codes[:, :n_lines] = code[:, :n_lines]
     _compute(objective.encoder, encoder, inputs, scores[:, :n_lines], codes)
     codes += rng.random(codes.shape, dtype=np.float32) - np.float32(0.5)
-    lines = codes[:, :n_lines] / codes[:, :n_lines].std(axis=0)
+    lines = codes[:, :n_lines] / np.sqrt((codes[:, :n_lines] ** 2).mean(axis=0))
     _compute(objective.decoder, decoder, codes, lines, objective.loss.slope * rows)
     objective.channel.fit_laws(channel, codes)
 

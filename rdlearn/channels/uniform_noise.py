@@ -13,7 +13,7 @@ N_MIXTURE, FIRST_SCALE = 3, 0.5
 # The least logarithm of a scale. Still narrower laws save less than 0.05 bit, and the slopes of
 # their ends, which codes meet now and then, throw rare rows out of their place in the code.
 LEAST_SCALE = -4.0
-# Scale of three logistic components side by side, as a part of the deviation of all together.
+# Scale of three logistic components side by side, as a part of the root mean square of all.
 PART = 0.75 * math.sqrt(3) / math.pi
 
 
@@ -56,7 +56,7 @@ class UniformNoiseChannel(Memoryless):
     def fit_laws(self, params, code):
         """Laws about 0 that are as wide as codes (n, n_components) with noise."""
         _, mean, log_scale = self._split(params)
-        scale = PART * code.std(axis=0, dtype=np.float64)[:, None]
+        scale = PART * np.sqrt((code**2).mean(axis=0, dtype=np.float64))[:, None]
         mean[:], log_scale[:] = np.linspace(-1, 1, N_MIXTURE) * scale, np.log(scale)
 
     def confine(self, params):
