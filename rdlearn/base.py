@@ -30,7 +30,7 @@ MAX_RESIDUALS = 1 << 22
 FIXED_VALUES = {"hamming", "bernoulli", "ms_ssim", "nlpd"}
 # Bits of a row that count as none, and the part of the distortion of the mean of all rows above
 # which a code has kept nothing.
-FREE_BITS, LEAST_GAIN = 0.01, 0.999
+FREE_BITS, LEAST_GAIN = 0.1, 0.999
 
 
 class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
