@@ -7,6 +7,7 @@ these from bits that are worth something. Small tables end before that is unlear
 import numpy as np
 
 from rdlearn._threads import one_blas_thread
+from rdlearn.distortions import SquaredError
 from rdlearn.information import gaussian_distortion, gaussian_water_level, nats_to_bits
 from rdlearn.nets.layers import Workspace
 
@@ -57,10 +58,12 @@ class PrincipalStart:
         with one_blas_thread():
             left, spread, _ = np.linalg.svd(rows, full_matrices=False)
         variances = spread**2 / len(rows)
-        variances = variances[variances > LEAST_VARIANCE * variances.sum()]
+        least = max(LEAST_VARIANCE * variances.sum(), np.finfo(np.float64).tiny)
+        variances = variances[variances > least]
         if len(variances) == 0:
             return beta
-        squared, price = objective.loss.distortion.name == "squared_error", beta
+        # By type: a distortion of a user's own may bear a known name.
+        squared, price = type(objective.loss.distortion) is SquaredError, beta
         if "target_rate" in targets or squared and targets:
             price = _price(variances, **targets)
         channel = objective.channel

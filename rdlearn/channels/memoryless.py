@@ -11,9 +11,6 @@ class Memoryless:
     # How many times the nets' learning rate its own parameters have.
     pace = 1.0
 
-    def confine(self, params):
-        """Bring parameters back, in place, to where they may be; they may be anywhere."""
-
     def start(self, dtype, ops, state=None, settled=True):
         """Nothing passes from batch to batch."""
         return None

@@ -10,8 +10,8 @@ __all__ = ["UniformNoiseChannel"]
 
 # Logistic components of a law, and the logarithm of their scales at first.
 N_MIXTURE, FIRST_SCALE = 3, 0.5
-# The least logarithm of a scale. Still narrower laws save less than 0.05 bit, and the slopes of
-# their ends, which codes meet now and then, throw rare rows out of their place in the code.
+# The least logarithm of a scale. Still narrower laws save less than 0.05 bit each, and the slopes
+# of their ends, which codes meet now and then, throw rare rows out of their place in the code.
 LEAST_SCALE = -4.0
 # Scale of three logistic components side by side, as a part of the root mean square of all.
 PART = 0.75 * math.sqrt(3) / math.pi
@@ -37,7 +37,7 @@ class UniformNoiseChannel(Memoryless):
     # lead to codes that say nothing.
     pace = 10.0
     # Deviation of codes that laws cover from the start.
-    widest = np.inf
+    widest = 2.0**20
 
     def __init__(self, n_components, n_places=1):
         self.n_components = self.n_outputs = n_components
