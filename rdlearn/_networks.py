@@ -169,10 +169,12 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         decoder = dense_net(n_in, hidden[::-1], self.n_outputs_, self.activation_, "decoder")
         return Objective(encoder, channel, decoder, loss)
 
-    def _train(self, X, target, n_outputs, side=None, redraw=None, loss=None, **targets):
+    def _train(
+        self, X, target, n_outputs, side=None, redraw=None, loss=None, start=None, **targets
+    ):
         """Fit `params_` to validated X; `target` is what the loss compares outputs with.
 
-        `targets` are those of `Schedule`, which is returned.
+        `targets` are those of `Schedule`, which is returned. `start` improves on fresh parameters.
         """
         again = self.warm_start and hasattr(self, "params_")
         shape = {
@@ -194,6 +196,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 f"warm_start=True cannot change {what} of the fitted model; set warm_start=False "
                 "to start over."
             )
+        beta = float(self.beta_ if again and targets else self.beta)
         try:
             params = self.params_.copy() if again else objective.init(rng)
         except MemoryError:
@@ -203,9 +206,11 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 "memory has no room for; make them smaller."
             ) from None
         x = self._inputs(X)
+        if start is not None and not again:
+            beta = start(objective, params, x, beta, rng, **targets)
         train, validation = self._split(Batches(x, target, side, redraw), rng)
         schedule = Schedule(
-            beta=float(self.beta_ if again and targets else self.beta),
+            beta=beta,
             batch_size=self._batch_size(len(train)),
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
@@ -242,7 +247,6 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             return {"params_": params, **noise}
 
         self._model = model
-
         if self.verbose and self.device != "cpu":
             progress.show(f"device={self.device!r}: training on {device_note(self.device)}")
 

@@ -33,6 +33,31 @@ def dense_net(n_in, hidden, n_out, activation, name):
     return Sequential(layers, n_in, name)
 
 
+class _PacedAdam:
+    """Adam that lets the channel's own parameters learn at its pace and within its bounds.
+
+    Parameters
+    ----------
+    channel : channel
+    ends : list of int
+        Where the encoder's, the channel's and the decoder's parameters end.
+    ops : module
+        Operations of the device that holds parameters and gradients.
+    """
+
+    def __init__(self, channel, ends, ops):
+        self._channel, self._own = channel, slice(*ends[:2])
+        parts = slice(ends[0]), self._own, slice(*ends[1:])
+        self._parts = [(part, Adam(len(range(ends[-1])[part]), ops)) for part in parts]
+
+    def step(self, params, grads, learning_rate):
+        """Update the flat vector `params` in place."""
+        for part, adam in self._parts:
+            pace = self._channel.pace if part is self._own else 1.0
+            adam.step(params[part], grads[part], pace * learning_rate)
+        self._channel.confine(params[self._own])
+
+
 class Objective:
     """Encoder, channel, decoder and loss as a function of one flat vector of parameters.
 
@@ -73,7 +98,8 @@ class Objective:
 
     def optimizer(self, ops):
         """What steps the parameters, which live on the device of `ops`."""
-        return Adam(self.n_parameters, ops)
+        alike = self.channel.pace == 1
+        return Adam(self.n_parameters, ops) if alike else _PacedAdam(self.channel, self._ends, ops)
 
     def encode(self, views, x, work):
         """Encoder outputs of x."""

@@ -7,6 +7,7 @@ import numpy as np
 from rdlearn._image_codec import ImageTransforms
 from rdlearn._image_stream import checked_image_shape, refuse_stack
 from rdlearn._networks import NetworkMixin
+from rdlearn._principal_start import PrincipalStart
 from rdlearn._sklearn import Interval, StrOptions, check_row_weight, with_callbacks
 from rdlearn._transform_code import FINE, TransformCodec
 from rdlearn.channels.centers import CentersChannel
@@ -26,9 +27,9 @@ TURN = 4.0
 class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     r"""Learned transform code: an analysis transform, rounding, entropy-coded integers.
 
-    ``architecture="dense"`` trains two nets by gradient. Rounding has none, so that it is replaced
-    by uniform noise while training, and the integers' probabilities by those of a learned law F of
-    each component:
+    ``architecture="dense"`` trains two nets, which start as principal components, by gradient.
+    Rounding has none, so that it is replaced by uniform noise while training, and the integers'
+    probabilities by those of a learned law F of each component:
 
     .. math::
 
@@ -52,7 +53,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         Size of the bottleneck of nets; a wavelet has as many coefficients as features.
     beta : float, default=1.0
         Price of distortion: nats of rate per unit of distortion, ``-dR/dD``. Larger beta: more
-        bits, less loss. Where a target is given, the start of the search.
+        bits, less loss. Where a target is given, the start of the search; of dense nets and squared
+        error that is the price at which principal components meet the target.
     distortion : {"squared_error", "absolute_error", "bernoulli", "ms_ssim", "nlpd"} or \
             Distortion, default="squared_error"
         What is lost, summed over features. Nets need a gradient; of a wavelet only the step depends
@@ -293,9 +295,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         self.architecture_ = self.architecture
         self._learn_units(X)
         self._callbacks.begin(X=X)
-        {"dense": self._fit_rows, "conv": self._fit_patches, "wavelet": self._fit_bands}[
-            self.architecture
-        ](X)
+        fit = {"dense": self._fit_rows, "conv": self._fit_patches, "wavelet": self._fit_bands}
+        fit[self.architecture](X)
         self._callbacks.end(self._fitted_attributes)
 
     _pool_rows = 0
@@ -321,7 +322,8 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         target = loss.target(X / self._units())
         if weight is not None:
             loss, target = WeightedLoss(loss), np.column_stack([target, weight]).astype(np.float32)
-        self._train(X, target, X.shape[1], loss=loss, **self._goals())
+        start = PrincipalStart((X - self.mean_) / self._units())
+        self._train(X, target, X.shape[1], loss=loss, start=start, **self._goals())
         self._learn_offset(X)
         self._freeze(X, X)
 

@@ -9,6 +9,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from rdlearn._moments import check_range, smallest_gaps
@@ -27,6 +28,9 @@ __all__ = ["BaseCodec"]
 MAX_RESIDUALS = 1 << 22
 # Distortions between fixed values, which other units would move.
 FIXED_VALUES = {"hamming", "bernoulli", "ms_ssim", "nlpd"}
+# Bits of a row that count as none, and the part of the distortion of the mean of all rows above
+# which a code has kept nothing.
+FREE_BITS, LEAST_GAIN = 0.1, 0.999
 
 
 class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -178,12 +182,28 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.distortion_per_feature_ = self.distortion_.per_feature(x, x_hat)
         if self.distortion_.has_noise_model:
             self.noise_scale_ = self.distortion_.fit_scale(x, x_hat)
+        self._compare_with_mean(X / units, float(np.mean(bits)))
         per_feature = float(np.mean(bits)) / self.n_features_in_
         if not (self._asked_for_rate or 0.01 <= per_feature <= 16):
             warn(
                 f"The code takes {per_feature:.3g} bits per feature, outside 0.01 to 16: "
                 f"beta={self.beta_:.3g} does not suit the units of these data. Set target_rate "
                 "to the bits per sample you can spend, or change beta."
+            )
+
+    def _compare_with_mean(self, x, rate_bits):
+        """Warn of a codec with epochs that spends bits and loses what a code of no bits does."""
+        if not hasattr(self, "max_iter") or rate_bits < FREE_BITS:
+            return
+        mean = self.distortion_.reproduction(x.mean(axis=0, keepdims=True, dtype=np.float64))
+        free = float(self.distortion_.per_feature(x, np.broadcast_to(mean, x.shape)).sum())
+        lost = float(self.distortion_per_feature_.sum())
+        if lost >= LEAST_GAIN * free > 0:
+            warn(
+                f"The code spends {rate_bits:.3g} bits per sample on nothing: it loses {lost:.4g}, "
+                f"and the mean of the training rows, which takes no bits, {free:.4g}. Raise "
+                f"max_iter={self.max_iter}, or ask for more bits by beta or a target.",
+                ConvergenceWarning,
             )
 
     @property

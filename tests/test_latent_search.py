@@ -156,6 +156,7 @@ def test_a_search_never_costs_more(kind, n_steps):
         assert costs[1] < costs[0] + bits_to_nats(16)
 
 
+@pytest.mark.filterwarnings("ignore:The code spends.*on nothing")
 def test_sentences():
     x = image(20, 20, 3)
     with pytest.raises(ValueError, match="search_steps=3.*architecture='wavelet' has none"):

@@ -159,6 +159,7 @@ def test_early_stopping_looks_at_rows_it_does_not_learn_from():
     assert own.sizes == [100, 60, 40]
 
 
+@pytest.mark.filterwarnings("ignore:The code spends.*on nothing")
 def test_the_history_has_a_row_for_each_epoch():
     codec = echo(beta=0.7).fit(table())
     history = codec.history_
@@ -259,6 +260,7 @@ def test_progress_is_a_line_an_epoch_on_stderr(verbose, capsys):
         )
 
 
+@pytest.mark.filterwarnings("ignore:The code spends.*on nothing")
 def test_binarized_training_draws_anew_in_each_epoch():
     X = np.full((100, 6), 0.5)
     seen = []

@@ -57,6 +57,7 @@ ROOMS = [
     "_pca_design",
     "_pca",
     "_objective",
+    "_principal_start",
     "_minibatch",
     "_side_information",
     "_networks",

@@ -48,6 +48,18 @@ class CentersChannel(Memoryless):
         centers[:] = np.arange(self.n_centers) - (self.n_centers - 1) / 2
         share[:] = 0.0
 
+    @property
+    def widest(self):
+        """Deviation of codes that the centres cover from the start."""
+        return self.n_centers / 4
+
+    def fit_laws(self, params, code):
+        """Shares of codes (n, n_components) with noise, each as if seen once more."""
+        centers, share = self._split(params)
+        nearest = np.abs(code[:, :, None] - centers).argmin(axis=2)
+        seen = (nearest[:, :, None] == np.arange(self.n_centers)).sum(axis=0)
+        share[:] = np.log(seen + 1.0)
+
     def draw(self, rng, n):
         """No noise."""
         return np.empty((n, 0), dtype=np.float32)

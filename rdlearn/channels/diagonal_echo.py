@@ -38,6 +38,7 @@ class DiagonalEchoChannel:
     """
 
     n_parameters = 0
+    pace = 1.0
 
     def __init__(self, n_components, n_terms=None, clip=None):
         self.n_components = n_components

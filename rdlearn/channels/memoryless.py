@@ -8,6 +8,8 @@ class Memoryless:
 
     n_parameters = 0
     min_rows = 1
+    # How many times the nets' learning rate its own parameters have.
+    pace = 1.0
 
     def start(self, dtype, ops, state=None, settled=True):
         """Nothing passes from batch to batch."""

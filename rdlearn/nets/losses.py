@@ -49,6 +49,11 @@ class DistortionLoss:
             return np.log(mean / (1 - mean))
         return np.zeros(len(self.center))
 
+    @property
+    def slope(self):
+        """Of the outputs by the data where they are near the mean; of logits at most that."""
+        return 4.0 if self._logits else 1 / self.spread
+
     def forward(self, output, target, weight, work):
         """Loss (n,) and `weight` times its gradient (n, d)."""
         grad = work.empty("loss gradient", output.shape, output.dtype)
@@ -93,6 +98,7 @@ class WeightedLoss:
     def __init__(self, loss):
         self.loss = loss
         self.target, self.initial_bias, self.decode = loss.target, loss.initial_bias, loss.decode
+        self.distortion, self.slope = loss.distortion, loss.slope
 
     def forward(self, output, target, weight, work):
         """Weighted loss (n,) and `weight` times its gradient (n, d)."""
