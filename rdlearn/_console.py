@@ -2,7 +2,7 @@
 
 import sys
 
-__all__ = ["Progress", "Warner", "printable", "sentence", "shown"]
+__all__ = ["EpochBar", "Progress", "Warner", "printable", "sentence", "shown"]
 
 # Characters of a refusal. The name that is complained about stands first and the remedy last, so
 # that a longer text is cut in its middle.
@@ -26,6 +26,36 @@ class Progress:
     def note(self, text):
         self.clear()
         print(f"rdlearn: note: {printable(text)}", file=sys.stderr)
+
+
+class EpochBar:
+    """A bar of the epochs of a fit, with rate and distortion, where `verbose` asks for one.
+
+    Parameters
+    ----------
+    verbose : bool or int
+    max_iter : int
+        Epochs of the whole fit.
+    """
+
+    def __init__(self, verbose, max_iter):
+        self._progress, self._max_iter = Progress() if verbose else None, max_iter
+
+    def say(self, text):
+        if self._progress:
+            self._progress.show(text)
+
+    def show(self, epoch, history):
+        """Show the bar after an epoch whose figures are the last ones of `history`."""
+        done = 20 * epoch // self._max_iter
+        self.say(
+            f"[{'#' * done:<20}] epoch {epoch}/{self._max_iter}: "
+            f"{history['rate_bits'][-1]:.4g} bits, distortion {history['distortion'][-1]:.5g}"
+        )
+
+    def clear(self):
+        if self._progress:
+            self._progress.clear()
 
 
 class Warner:

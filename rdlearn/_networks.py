@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from rdlearn._console import Progress
+from rdlearn._console import EpochBar
 from rdlearn._minibatch import PRICE_WARM_UP, Batches, Schedule, minimize
 from rdlearn._moments import is_spread
 from rdlearn._objective import Objective, dense_net, hidden_sizes
@@ -235,7 +235,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
         self.noise_seed_ = int(rng.integers(1 << 62))
         pool = np.sort(rng.permutation(len(train))[: self._pool_rows])
         pool = rng.permutation(pool)
-        callbacks, progress = self._callbacks, Progress()
+        callbacks, bar = self._callbacks, EpochBar(self.verbose, self.max_iter)
         pool_x = train.take(pool, rng)[0]
 
         def model(params):
@@ -247,11 +247,11 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
             return {"params_": params, **noise}
 
         self._model = model
-        if self.verbose and self.device != "cpu":
-            progress.show(f"device={self.device!r}: training on {device_note(self.device)}")
+        if self.device != "cpu":
+            bar.say(f"device={self.device!r}: training on {device_note(self.device)}")
 
         def tell(epoch, history, params):
-            self._show(progress, epoch, history)
+            bar.show(epoch, history)
             return callbacks.epoch(lambda: {**self._fitted_attributes(), **model(params.copy())})
 
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
@@ -265,8 +265,7 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 device=self.device,
                 tell=tell,
             )
-        if self.verbose:
-            progress.clear()
+        bar.clear()
         vars(self).update(model(params))
         self.beta_ = float(beta)
         self._history = schedule.history
@@ -310,14 +309,6 @@ class NetworkMixin(SideInformationMixin, CallbackSupportMixin):
                 f"batch_size={self.batch_size} is clipped to {n}, the number of rows to learn from."
             )
         return min(self.batch_size, n)
-
-    def _show(self, progress, epoch, history):
-        if self.verbose:
-            done = 20 * epoch // self.max_iter
-            progress.show(
-                f"[{'#' * done:<20}] epoch {epoch}/{self.max_iter}: "
-                f"{history['rate_bits'][-1]:.4g} bits, distortion {history['distortion'][-1]:.5g}"
-            )
 
     # Codes.
 

@@ -36,12 +36,11 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         E\Big[-\sum_c \ln \big(F_c(z_c + 1/2) - F_c(z_c - 1/2)\big) + \beta\, d(x, g(z))\Big],
         \quad z = f(x) + u, \quad u_c \sim U[-1/2, 1/2].
 
-    When coding, codes are rounded, and at the end of `fit` the integers are counted into tables
-    that are frozen: the bits of `rate` are those that are written.
+    When coding, codes are rounded; at the end of `fit` integers are counted into frozen tables.
 
     ``architecture="conv"`` is that for images: strided convolutions (9 x 9 with stride 4, then one
-    of 5 x 5 with stride 2 for each hidden layer), divisive normalization (GDN) between them, one
-    law for each channel of the code. It trains on patches and codes images of any size.
+    of 5 x 5 with stride 2 for each hidden layer) with divisive normalization (GDN) between them,
+    and a law for each channel. It trains on patches and codes images of any size.
 
     ``architecture="wavelet"`` is linear and takes a minute where nets take hours: colours turned to
     their principal axes, six levels of the 9/7 wavelet, steps of one size. `fit` learns the colour
