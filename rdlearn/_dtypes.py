@@ -79,7 +79,7 @@ def restored(column, kind):
     # Texts and categories that scikit-learn reads as numbers come back as such.
     fine = types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype)
     fine = fine or types.is_object_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype)
-    if isinstance(dtype, pd.SparseDtype) or not fine:
+    if isinstance(dtype, pd.SparseDtype) or types.is_complex_dtype(dtype) or not fine:
         raise CorruptStreamError(f"The model names {kind[:50]!r}, which is no dtype of numbers.")
     if types.is_bool_dtype(dtype):
         return (column >= 0.5).astype(dtype)
