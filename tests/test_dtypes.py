@@ -67,7 +67,7 @@ def test_later_tables_are_looked_at_and_the_largest_float_is_not_refused():
             call(edge)
 
 
-@pytest.mark.filterwarnings("ignore:pandas.DataFrame with sparse columns")
+@pytest.mark.filterwarnings("ignore:pandas.DataFrame with sparse columns", "ignore:The code spends")
 @pytest.mark.parametrize(
     "column",
     [
