@@ -117,7 +117,7 @@ class ImageMixin:
         Returns
         -------
         ndarray of shape (height, width) or (height, width, n_channels), uint8
-            Bit for bit the same on one machine; elsewhere a pixel may round to its neighbour.
+            Of a wavelet the same on every machine; of nets a pixel may round to its neighbour.
             Values beyond black and white are cut, which `reconstruct` leaves as they are.
 
         Raises
