@@ -39,8 +39,9 @@ def _large_integer(column):
         return next(large, None)
     if kind not in "iu" or not len(column):
         return None
-    ends = [int(end) for end in (column.min(), column.max()) if end == end]
-    return next((end for end in ends if abs(end) > LARGEST), None)
+    # A column of missing values has no ends.
+    ends = [end for end in (column.min(), column.max()) if isinstance(end, int | np.integer)]
+    return next((int(end) for end in ends if abs(int(end)) > LARGEST), None)
 
 
 def check_dtypes(names, kinds):

@@ -45,6 +45,13 @@ def test_integers_of_arrow_are_refused():
         PCACodec().fit(table)
 
 
+@pytest.mark.parametrize("kind", ["Int64", "int64[pyarrow]", "object", "float64"])
+def test_columns_of_missing_values_are_called_that(kind):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match="contains NaN in row 0 of column 'c'"):
+        PCACodec().fit(frame(c=pd.Series([None] * N, dtype=kind)))
+
+
 @pytest.mark.parametrize("kind", [np.int64, object, list])
 def test_arrays_and_lists_are_looked_at_too(kind):
     X = np.stack([np.arange(N), LARGE], axis=1)
