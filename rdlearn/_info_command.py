@@ -42,7 +42,7 @@ def _info_model(path):
     last = codec.history_.iloc[-1]
     say(f"{path}: model, {type(codec).__name__}")
     facts = {
-        "written_by": f"rdlearn {_persistence.read(path).get('version', 'of no version')}",
+        "written_by": f"rdlearn {_persistence.read(path)['version']}",
         "parameters": ", ".join(f"{key}={value!r}" for key, value in params.items()),
         "features": f"{codec.n_features_in_}{listed}",
         "components": f"{len(codec.get_feature_names_out())}",

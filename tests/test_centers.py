@@ -173,7 +173,7 @@ def test_bits_of_tables_are_bounded(n_centers, context, tmp_path):
     assert model.history_["rate_bits"].iloc[-1] == pytest.approx(model.rate(X), rel=0.1)
     blob = model.compress(new)
     np.testing.assert_array_equal(model.decompress(blob), model.reconstruct(new))
-    assert 8 * len(blob) / 500 == pytest.approx(model.rate(new), abs=1.5)
+    assert 8 * len(blob) / 500 == pytest.approx(model.rate(new), abs=1.8)
     model.save(tmp_path / "m.rdl")
     assert load(tmp_path / "m.rdl").compress(new) == blob
 

@@ -188,9 +188,13 @@ def test_an_image_for_a_model_of_tables(photos, capsys):
 def test_info_of_models_without_what_it_prints(folder, capsys):
     PCACodec(beta=9.0).fit(np.random.default_rng(0).normal(size=(50, 2))).save("m.rdl")
     state = _persistence.read("m.rdl")
-    del state["version"], state["fitted"]["_history"]["distortion"]
+    del state["fitted"]["_history"]["distortion"]
     _persistence.write("m.rdl", state)
     assert run(capsys, "info", "m.rdl")[0] == 0
+    del state["version"]
+    _persistence.write("m.rdl", state)
+    status, _, err = run(capsys, "info", "m.rdl")
+    assert status == 2 and err.count("\n") == 1 and "version" in err
 
 
 ESCAPE = "\x1b[31m\x9b2J\u202e\x07"

@@ -158,6 +158,7 @@ def test_options_and_sources_that_do_not_fit(model, capsys):
     )
 
 
+@pytest.mark.filterwarnings("ignore:The code spends")
 def test_a_search_on_the_command_line(photos, capsys):
     fit = ["fit", "photos", "--model", "c.rdl", "--codec", "conv", "--beta", 0.01]
     assert run(capsys, *fit, "--max-iter", 2, "--n-components", 4)[0] == 0

@@ -98,6 +98,7 @@ def test_what_is_missing_is_named(monkeypatch):
     _missing.cache_clear()
 
 
+@pytest.mark.filterwarnings("ignore:The code spends")
 def test_auto_says_where_it_trains(capsys):
     EchoAutoencoder(2, max_iter=1, device="auto", verbose=True, random_state=0).fit(np.eye(9))
     assert f"device='auto': training on {get_ops('auto').device_name()}" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from rdlearn import (
 )
 from rdlearn.coding import container
 
-HEADER, CHUNK = 54, 40
+HEADER, CHUNK = 54, 48
 
 
 CODECS = {

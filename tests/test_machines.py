@@ -70,4 +70,4 @@ def test_nothing_is_deflated():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "zlib":
                 names.add(node.attr)
-    assert names == {"crc32", "error"}
+    assert names <= {"crc32", "error"}

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn import EchoAutoencoder, VariationalAutoencoder, _minibatch
+from rdlearn._console import EpochBar
 from rdlearn._minibatch import Batches, Schedule
 from rdlearn.distortions import Distortion, SquaredError
 
@@ -71,7 +72,7 @@ def test_an_interrupt_between_epochs_keeps_the_one_that_is_over(monkeypatch):
 
     with pytest.warns(ConvergenceWarning, match="Interrupted in epoch 2"):
         with monkeypatch.context() as patch:
-            patch.setattr(EchoAutoencoder, "_show", interrupt)
+            patch.setattr(EpochBar, "show", interrupt)
             codec.fit(X)
     assert codec.n_iter_ == len(codec.history_) == 1
     assert codec.history_.iloc[0].equals(echo().fit(X).history_.iloc[0])

@@ -216,7 +216,7 @@ def test_n_bits_is_exact(n_bits, n_components):
     X = np.column_stack([correlated(1, 500, 4), np.ones(500)])
     codec = PCACodec(n_components, n_bits=n_bits).fit(X)
     np.testing.assert_array_equal(codec.rate_samples(X * 3), n_bits * n_components)
-    payload = len(codec.compress(X)) - 54 - 40
+    payload = len(codec.compress(X)) - 54 - 48
     # The coder's eight states carry up to 16 bits each.
     assert -128 <= 8 * payload - 500 * n_bits * n_components <= 16
     Z = codec.transform(X)

@@ -228,6 +228,7 @@ def test_wavelets_along_a_trellis(params, context, tmp_path):
     assert 1 <= codec.n_iter_ <= 8
 
 
+@pytest.mark.filterwarnings("ignore:The code spends")
 def test_convolutions_along_a_trellis():
     X = photographs(16)
     codec = UniformNoiseCodec(
