@@ -209,7 +209,7 @@ class DiscreteCodec(BaseCodec):
             out.write(header.to_bytes())
             for number in range(header.n_chunks):
                 start, count = header.rows_of(number)
-                chunk = self._validate(rows[start : start + count])
+                chunk = self._check_input(rows[start : start + count])
                 symbols = codec._quantize(chunk.astype(header.dtype, copy=False))
                 out.write(container.chunk_bytes(number, codec._tables.encode(symbols)))
 
@@ -223,8 +223,8 @@ class DiscreteCodec(BaseCodec):
             Rows wanted; only their chunks are read and checked.
         as_frame : bool, default=False
             Return a DataFrame with the column names and dtypes seen in `fit`; integer columns
-            are rounded. Names that are no strings come back as x0, x1, ...; row labels are not
-            part of a stream.
+            are rounded, texts and categories that were read as numbers are floats. Names that are
+            no strings come back as x0, x1, ...; row labels are not part of a stream.
         max_bytes : int, default=None
             Most bytes of the array that is returned, for streams from strangers: a chunk of 48
             bytes may stand for 2**21 values where the model keeps no component. None: no limit.
@@ -357,12 +357,9 @@ class DiscreteCodec(BaseCodec):
 
 def check_size(what, shape, dtype, max_bytes):
     """ValueError where an array would take more than `max_bytes`, which is None or a number."""
-    if max_bytes is None:
-        return
-    if isinstance(max_bytes, bool) or not (isinstance(max_bytes, Integral) and max_bytes >= 1):
-        raise ValueError(f"max_bytes={max_bytes!r} must be a positive integer, or None.")
+    _persistence.check_limit(max_bytes)
     size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
-    if size > max_bytes:
+    if max_bytes is not None and size > max_bytes:
         raise ValueError(
             f"The {what} declared has {' x '.join(map(str, shape))} values, {size} bytes, more "
             f"than max_bytes={max_bytes}; raise it if the source is to be trusted."

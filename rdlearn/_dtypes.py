@@ -14,10 +14,12 @@ def refuse_large_integers(X):
     """ValueError for integers that a float would round; it names the first column that has any."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         columns = ((repr(name), X.iloc[:, j]) for j, name in enumerate(X.columns))
-    elif hasattr(X, "dtype"):
-        columns = enumerate(X.T) if X.dtype.kind in "iuO" and X.ndim == 2 else ()
     else:
-        return
+        if not hasattr(X, "dtype"):
+            X = _as_array(X)
+        if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "iuO":
+            return
+        columns = enumerate(X.T)
     for name, column in columns:
         value = _large_integer(column)
         if value is not None:
@@ -25,6 +27,17 @@ def refuse_large_integers(X):
                 f"Column {name} holds the integer {value}, beyond 2**53, which a float would round "
                 "to another number; leave such columns out, or encode them as smaller numbers."
             )
+
+
+def _as_array(X):
+    """An array of what may be one, or X where scikit-learn has to say what it is not."""
+    try:
+        array = np.asarray(X)
+        # Beside floats integers are rounded already: as objects they stay what they are.
+        rounded = array.dtype.kind == "f" and bool((np.abs(array) >= LARGEST).any())
+        return np.asarray(X, dtype=object) if rounded else array
+    except (TypeError, ValueError):
+        return X
 
 
 def _large_integer(column):
@@ -58,7 +71,7 @@ def check_dtypes(names, kinds):
 
     for name, kind in zip(names, kinds, strict=True):
         try:
-            returns = str(restored(pd.Series([0.0, 1.0]), kind).dtype) == kind
+            returns = str(restored(pd.Series([0.0, 1.0]), kind).dtype) in (kind, "float64")
         except (TypeError, ValueError, NotImplementedError):
             returns = False
         if not returns:
@@ -77,9 +90,10 @@ def restored(column, kind):
         dtype = types.pandas_dtype(kind)
     except (TypeError, ValueError):
         raise CorruptStreamError(f"The model names {kind[:50]!r}, no dtype here.") from None
-    # Texts and categories that scikit-learn reads as numbers come back as such.
+    if types.is_object_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype):
+        # Texts and categories were read as numbers, and that is what can be given back.
+        return column
     fine = types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype)
-    fine = fine or types.is_object_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype)
     if isinstance(dtype, pd.SparseDtype) or types.is_complex_dtype(dtype) or not fine:
         raise CorruptStreamError(f"The model names {kind[:50]!r}, which is no dtype of numbers.")
     if types.is_bool_dtype(dtype):

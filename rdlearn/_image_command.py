@@ -179,7 +179,7 @@ def decompress_image(codec, args):
         raise ValueError(f"{args.model} holds {type(codec).__name__}, which codes no images.")
     out = check_output(args.out, LOSSLESS, inputs=[args.data, args.model])
     with open_input(args.data) as file:
-        image = codec.decode_image(file.read())
+        image = codec.decode_image(file.read(), max_bytes=args.max_bytes)
     _write_image(out, image)
     print_facts(
         args.out,

@@ -7,6 +7,7 @@ other process, where rdlearn is a library, importing it changes no reaction to s
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -19,8 +20,10 @@ NAMES = ("rdlearn", "rdlearn.exe")
 
 def _is_command():
     # orig_argv is the command of this very process, where joblib gives its workers our sys.argv.
-    given = sys.orig_argv[1:3]
-    return given == ["-m", "rdlearn"] or os.path.basename(given[0] if given else "") in NAMES
+    given = sys.orig_argv[1:]
+    # While Python looks for the module of -m, that is what argv begins with.
+    module = sys.argv[:1] == ["-m"] and ("-m", "rdlearn") in itertools.pairwise(given)
+    return module or os.path.basename(given[0] if given else "") in NAMES
 
 
 QUIET = _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler

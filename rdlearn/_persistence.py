@@ -20,7 +20,17 @@ import numpy as np
 
 from rdlearn.exceptions import CorruptStreamError
 
-__all__ = ["FORMAT_VERSION", "MAGIC", "pack", "read", "unpack", "whole_file", "write"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MAGIC",
+    "check_limit",
+    "pack",
+    "read",
+    "refuse_read_only",
+    "unpack",
+    "whole_file",
+    "write",
+]
 
 MAGIC = b"RDLM"
 FORMAT_VERSION = 3
@@ -231,6 +241,13 @@ class _TooLargeError(ValueError):
     """What is intact, but more than the caller allows."""
 
 
+def check_limit(max_bytes):
+    """ValueError where a limit is neither None nor a positive number of bytes."""
+    whole = isinstance(max_bytes, Integral) and not isinstance(max_bytes, bool) and max_bytes > 0
+    if not (max_bytes is None or whole):
+        raise ValueError(f"max_bytes={max_bytes!r} must be a positive integer, or None.")
+
+
 def _refuse_large(size, max_bytes):
     if max_bytes is not None and size > max_bytes:
         raise _TooLargeError(
@@ -269,8 +286,7 @@ def write(path, state):
 
 def read(path, max_bytes=None):
     """The dictionary in a file that `write` wrote; `max_bytes` is that of `unpack`."""
-    if not (max_bytes is None or (isinstance(max_bytes, Integral) and max_bytes > 0)):
-        raise ValueError(f"max_bytes={max_bytes!r} must be a positive integer, or None.")
+    check_limit(max_bytes)
     with open(path, "rb") as file:
         head = file.read(HEAD.size)
         _, length = _declared(head)

@@ -14,6 +14,7 @@ __all__ = [
     "STANDARD",
     "leave_streams",
     "open_input",
+    "output_named",
     "reopen_closed",
     "silent_libraries",
     "whole_output",
@@ -57,7 +58,20 @@ def whole_output(path):
     with tempfile.SpooledTemporaryFile(SPOOLED) as file:
         yield file
         file.seek(0)
-        shutil.copyfileobj(file, sys.stdout.buffer)
+        with output_named():
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def output_named():
+    """Within the block, what the system refuses is refused of standard output."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader is gone, and nothing is amiss
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def reopen_closed():

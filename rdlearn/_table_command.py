@@ -3,6 +3,7 @@
 import os
 import time
 
+from rdlearn._discrete import check_size
 from rdlearn._image_stream import MAGIC
 from rdlearn._info_command import print_facts
 from rdlearn._standard_streams import open_input, whole_output
@@ -43,14 +44,17 @@ def decompress_table(codec, args, progress):
         if stream.read(len(MAGIC)) == MAGIC:
             raise ValueError(f"{args.data} holds an image; name a png file to write it to.")
         stream.seek(0)
-        n_rows = container.read_header(stream).n_rows
+        header = container.read_header(stream)
+        n_rows = header.n_rows
+        check_size("table", (n_rows, header.n_features), header.dtype, args.max_bytes)
         stream.seek(0)
 
         def frames():
             done = 0
             for frame in codec.decompress_from(stream, as_frame=True):
                 done += len(frame)
-                progress.show(f"decompressing: {done} of {n_rows} rows")
+                if progress.terminal:  # elsewhere each chunk would be a line
+                    progress.show(f"decompressing: {done} of {n_rows} rows")
                 yield frame
 
         start = time.perf_counter()

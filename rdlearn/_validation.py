@@ -10,7 +10,7 @@ __all__ = ["explain", "explain_far", "validated"]
 
 def validated(estimator, X, reset, ensure_min_samples=1):
     """A table of finite floats by scikit-learn's rules, or a sentence that names the entry."""
-    refuse_large_integers(X if hasattr(X, "dtype") or hasattr(X, "iloc") else _as_array(X))
+    refuse_large_integers(X)
     kinds = {"dtype": [np.float64, np.float32], "order": "C"}
     try:
         return validate_data(
@@ -21,14 +21,6 @@ def validated(estimator, X, reset, ensure_min_samples=1):
         if explained is error:
             raise
         raise explained from error
-
-
-def _as_array(X):
-    """An array of what may be one, or X itself where scikit-learn has to say what it is not."""
-    try:
-        return np.asarray(X)
-    except (TypeError, ValueError):
-        return X
 
 
 def explain(X, error):

@@ -152,7 +152,10 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _check_input(self, X):
         check_is_fitted(self)
-        return self._validate(X)
+        X = self._validate(X)
+        if hasattr(self, "sign_"):
+            self._warn_of_signs(X)
+        return X
 
     def _units(self):
         """Divisor of each feature that puts a residual in the distortion's units."""
@@ -170,6 +173,19 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         X_hat[X_hat * self.sign_ < 0] = 0
         return X_hat
+
+    def _warn_of_signs(self, X):
+        """Warn of values on the other side of 0, which are lost."""
+        for side, extreme, word in ((1, np.min, "below"), (-1, np.max, "above")):
+            columns = np.flatnonzero(self.sign_ == side)
+            # Whole rows are read faster than some of their columns.
+            wrong = columns[extreme(X, axis=0)[columns] * side < 0] if columns.size else columns
+            if wrong.size:
+                names = list(getattr(self, "feature_names_in_", range(X.shape[1])))
+                warn(
+                    f"Column {names[wrong[0]]!r} holds values {word} 0, where training had none, "
+                    "so that they are reconstructed as 0; fit on rows that have such values."
+                )
 
     def _describe_residual(self, X, **inputs):
         self.resolution_ = self._learn_resolution(X)

@@ -30,7 +30,7 @@ from rdlearn._image_command import (
 )
 from rdlearn._info_command import price_of, print_facts, run_info, say, unit_of
 from rdlearn._signals import ended_by_signals
-from rdlearn._standard_streams import STANDARD, leave_streams, reopen_closed
+from rdlearn._standard_streams import STANDARD, leave_streams, output_named, reopen_closed
 from rdlearn._table_command import compress_table, decompress_table
 from rdlearn._tables_io import check_output, read_table
 from rdlearn.distortions import get_distortion
@@ -84,7 +84,8 @@ def main(argv=None):
             with warnings.catch_warnings():
                 warnings.showwarning = Warner()
                 args.run(args, progress)
-            sys.stdout.flush()
+            with output_named():
+                sys.stdout.flush()
     except SystemExit as leaving:  # a signal, or argparse after --help or a sentence
         progress.clear()
         return leaving.code
@@ -235,6 +236,9 @@ def _parser():
         sub.add_argument("--model", required=True, metavar="FILE", help="file that fit wrote")
         sub.add_argument("data", metavar="IN", help=source)
         sub.add_argument("out", metavar="OUT", help=target)
+    decompress.add_argument(
+        "--max-bytes", type=count, metavar="N", help="refuse larger tables and images, of strangers"
+    )
     compress.add_argument(
         "--search-steps", type=steps, default=0, metavar="N", help="of conv: search for the code"
     )

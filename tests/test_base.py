@@ -124,6 +124,7 @@ def test_scales_that_cannot_be_squared_are_refused(X, scale, words):
     assert PCACodec(target_rate=8).fit(inside).rate(inside) <= 8
 
 
+@pytest.mark.filterwarnings("ignore:Column .* holds values below 0")
 def test_a_column_name_is_named(X):
     frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
     with pytest.raises(ValueError, match="column 'a' contains"):

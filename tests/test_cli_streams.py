@@ -45,6 +45,10 @@ def test_a_table_goes_there_and_back_through_pipes(model, frame, piped):
     expected = load("m.rdl").decompress(blob, as_frame=True).to_numpy(np.float64)
     np.testing.assert_array_equal(np.load("b.npy"), expected)
     assert not (model / "-").exists()
+    # 300 rows of 6 columns in float64.
+    limit = ["--max-bytes", 300 * 6 * 8 - 1]
+    status, out, err = piped(blob, "decompress", "--model", "m.rdl", *limit, "-", "-")
+    assert (status, out) == (2, b"") and "300 x 6 values, 14400 bytes, more than max_bytes" in err
 
 
 def test_fit_and_curve_read_csv_from_standard_input(model, piped):
@@ -116,7 +120,12 @@ def test_full_streams(model, capsys, monkeypatch):
     with monkeypatch.context() as patch, open("/dev/full", "w") as full:
         patch.setattr(sys, "stdout", full)
         assert cli.main(["info", "m.rdl"]) == 2
-    assert capsys.readouterr().err == "rdlearn: No space left on device.\n"
+    said = "rdlearn: standard output: No space left on device.\n"
+    assert capsys.readouterr().err == said
+    with monkeypatch.context() as patch, open("/dev/full", "w") as full:
+        patch.setattr(sys, "stdout", full)
+        assert cli.main(["compress", "--model", "m.rdl", "t.csv", "-"]) == 2
+    assert capsys.readouterr().err.endswith(said)
     with monkeypatch.context() as patch, open("/dev/full", "w") as full:
         patch.setattr(sys, "stderr", full)
         assert cli.main(["info", "none.rdl"]) == 2
@@ -164,7 +173,8 @@ def interrupted(folder):
 def test_ctrl_c_is_quiet_from_the_first_import_on(interrupted):
     # The shell calls a death by SIGINT status 130.
     assert interrupted("rdlearn.kernels", "bin/rdlearn", "curve") == (-signal.SIGINT, "")
-    assert interrupted("rdlearn.cli", "-m", "rdlearn", "curve") == (-signal.SIGINT, "")
+    command = ["-W", "ignore", "-m", "rdlearn", "curve"]
+    assert interrupted("rdlearn.cli", *command) == (-signal.SIGINT, "")
     # The command itself has begun, and catches it.
     assert interrupted("sklearn.datasets", "-m", "rdlearn", "curve") == (130, "")
 

@@ -40,7 +40,7 @@ CASES = [(name, dtype) for name in CODECS for dtype in ("f8", "f4")]
 def make(name, dtype):
     """A fitted codec, and 700 rows of which it saw 400."""
     rng = np.random.default_rng(0)
-    X = rng.standard_t(4, size=(700, 40)) @ rng.normal(size=(40, 40)) + np.arange(40)
+    X = rng.standard_t(4, size=(700, 40)) @ rng.normal(size=(40, 40)) + np.arange(40) / 4
     X = X.astype(dtype)
     return clone(CODECS[name]).fit(X[:400]), X
 

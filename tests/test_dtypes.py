@@ -5,6 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from rdlearn import EchoAutoencoder, PCACodec, UniformNoiseCodec
 from rdlearn._dtypes import check_dtypes, restored
@@ -61,6 +62,21 @@ def test_arrays_and_lists_are_looked_at_too(kind):
             codec.fit(X)
 
 
+def test_integers_beside_floats_are_looked_at_too():
+    X = [[2**53 + 1 + i, i * 0.5] for i in range(N)]
+    with pytest.raises(ValueError, match="Column 0 holds the integer 9007199254740993"):
+        PCACodec().fit(X)
+    codec = PCACodec(beta=1e-3).fit([[float(i), -(1.5**i)] for i in range(20)])
+    # Large floats are what they are.
+    assert codec.rate([[0.0, -(2.0**54)], [1.0, -1.0]]) > 0
+
+
+def test_sparse_matrices_have_the_sentence_of_scikit_learn():
+    for kind in (int, float):
+        with pytest.raises(TypeError, match="Sparse data was passed"):
+            PCACodec().fit(csr_matrix(np.eye(5, dtype=kind)))
+
+
 def test_later_tables_are_looked_at_and_the_largest_float_is_not_refused():
     X = np.stack([np.arange(N), np.arange(N) - 20], axis=1)
     codec = PCACodec(target_rate=8).fit(X)
@@ -97,13 +113,21 @@ def test_columns_that_would_not_come_back_are_refused_at_fit(column):
 def test_what_is_accepted_at_fit_comes_back():
     pytest.importorskip("pyarrow")
     numbers = np.arange(N) % 5 == 0
-    for kind in ("bool", "int8", "uint64", "float32", "Int16", "boolean", "Float64", "object"):
+    for kind in ("bool", "int8", "uint64", "float32", "Int16", "boolean", "Float64"):
         table = frame(c=pd.Series(numbers, dtype=bool).astype(kind))
         codec = PCACodec(target_rate=20).fit(table)
         back = codec.decompress(codec.compress(table), as_frame=True)
         assert list(back.dtypes) == list(table.dtypes)
     for kind in ("int32[pyarrow]", "double[pyarrow]", "bool[pyarrow]"):
         check_dtypes(["c"], [kind])
+
+
+@pytest.mark.parametrize("kind", ["object", "category"])
+def test_texts_and_categories_of_numbers_come_back_as_floats(kind):
+    table = frame(c=pd.Series([str(i % 3) for i in range(N)], dtype=object).astype(kind))
+    codec = PCACodec(target_rate=20).fit(table)
+    back = codec.decompress(codec.compress(table), as_frame=True)
+    assert back["c"].dtype == np.float64
 
 
 @pytest.mark.parametrize(

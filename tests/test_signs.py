@@ -1,6 +1,9 @@
 """Columns that keep to one side of 0 in training: no reconstruction lies on the other side."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 
@@ -138,3 +141,23 @@ def test_signs_are_part_of_the_model(name, tmp_path):
         _persistence.write(path, bad)
         with pytest.raises(CorruptStreamError):
             load(path)
+
+
+@pytest.mark.parametrize("name", ["pca", "uniform", "echo"])
+def test_values_on_the_other_side_are_warned_of(name):
+    X = table(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        codec = clone(CODECS[name]).fit(pd.DataFrame(X, columns=list("abcde")))
+    other = pd.DataFrame(X.copy(), columns=list("abcde"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codec.rate(other)
+    calls = [codec.rate, codec.transform, codec.mean_distortion, codec.score]
+    calls += [codec.compress] if hasattr(codec, "compress") else []
+    for column, value, word in (("a", -0.5, "below"), ("b", 0.5, "above")):
+        wrong = other.copy()
+        wrong.loc[7, column] = value
+        for call in calls:
+            with pytest.warns(UserWarning, match=f"Column '{column}' holds values {word} 0"):
+                call(wrong)
