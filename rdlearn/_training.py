@@ -38,9 +38,9 @@ MAX_COARSENING = 1e-3
 MAX_DESIGNS, EAGER, AIM = 10, 4, 0.998
 # Most by which a price changes from one of them to the next, and least that tells a slope.
 LONGEST, SHORTEST = np.log(4), np.log(1.005)
-# Where a design is led to a target: what each round leaves of a rate, how near a round on the way
-# comes to that, rounds at the target and in all, looks of a round, and the change of price between.
-LEAVES, NEAR, HELD, MAX_LED, LOOKS, APART = 0.8, 0.95, 8, 40, 10, 1.2
+# Most designs that are led to a target, and of each what a round leaves of a rate, how near a round
+# on the way comes to that, rounds at the target and in all, looks of a round, and prices between.
+MOST_LED, LEAVES, NEAR, HELD, MAX_LED, LOOKS, APART = 3, 0.8, 0.95, 8, 40, 10, 1.2
 # Frames of these packages are never the line a warning is about.
 PACKAGES = tuple(os.path.dirname(path) + os.sep for path in (__file__, sklearn.__file__))
 
@@ -267,15 +267,17 @@ def land(finish, start, bounds, steepness, relearn=None, **targets):
     tried = approach(lambda beta: finish(beta, beta), start, bounds, steepness, **targets)
     pairs = [(step[0], step[0]) for step in tried]
 
-    def met(pair):
-        return REACH * target <= finish(*pair)[which] <= target
+    def met(pair, share=REACH):
+        return share * target <= finish(*pair)[which] <= target
 
-    if not any(map(met, pairs)):
-        # Designs jump over the target: the finer side of the jump is led there.
-        finer = [step for step in tried if (step[1 + which] > target) == (which == 0)]
-        if finer:
-            beta = min(finer, key=lambda step: abs(np.log(step[1 + which] / target)))[0]
-            pairs += lead(finish, relearn, beta, **targets)
+    # Designs jump over the target: those on the finer side of the jump are led there.
+    finer = [step for step in tried if (step[1 + which] > target) == (which == 0)]
+    finer.sort(key=lambda step: abs(np.log(max(step[1 + which], 1e-12 * target) / target)))
+    if not any(met(pair, WINDOW) for pair in pairs):
+        for step in finer[:MOST_LED]:
+            pairs += lead(finish, relearn, step[0], **targets)
+            if any(map(met, pairs)):
+                break
     if not any(map(met, pairs)):
         # The end of the bounds meets any target within reach.
         pairs.append((bounds[which], bounds[which]))
