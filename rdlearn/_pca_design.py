@@ -93,9 +93,10 @@ class DesignMixin:
         targets = {"target_rate": self.target_rate, "target_distortion": self.target_distortion}
         asked = any(targets.values())
         search = functools.partial(meet_target, measure, start=start, bounds=bounds, **targets)
+        relearned = None
         if self.quantizer == "trellis":
             trellis = TrellisDesign(scores, len(X), tell=self._show_round)
-            designs, sketch = trellis.rows, trellis.sketch
+            designs, sketch, relearned = trellis.rows, trellis.sketch, trellis.relearned
             scalars, reached = measure, sketch.measure_rows if direct else None
             measure = self._measure_on(few, sketch.rows, reached, lost)
             if asked:
@@ -108,7 +109,7 @@ class DesignMixin:
                 search = functools.partial(land, start=start, **hunt)
                 designs = functools.partial(designs, most=SHORT)
         if asked:
-            slope, measured, reached, tried = self._meet_target(designs, X, search)
+            slope, measured, reached, tried = self._meet_target(designs, X, search, relearned)
             name, target = next(item for item in targets.items() if item[1] is not None)
             suits = REACH * target <= reached <= target
             if reached < REACH * target and len(rows) == len(X):
@@ -134,7 +135,8 @@ class DesignMixin:
             fitted = self.quantizers_
             if asked:
                 joints = functools.partial(trellis.joint, most=SHORT)
-                self._meet_target(joints, X, functools.partial(land, start=slope, **hunt))
+                search = functools.partial(land, start=slope, **hunt)
+                self._meet_target(joints, X, search, relearned)
             else:
                 self.quantizers_, _ = trellis.joint(slope)
             self.quantizers_, self.joint_quantizers_ = fitted, self.quantizers_
@@ -157,13 +159,19 @@ class DesignMixin:
 
         return measure
 
-    def _meet_target(self, designs, X, search):
+    def _meet_target(self, designs, X, search, relearned=None):
         """Set the quantizers that meet the target on X, which `search` finds by finished designs.
 
+        Of a trellis, `relearned` makes of quantizers what one more round does.
         Returns the slope of their design, (bits, distortion) of X, which of them the target is
         of, and the (slope, bits, distortion) of the search.
         """
-        design = functools.cache(designs)
+        known = {}
+
+        def design(slope):
+            if slope not in known:
+                known[slope] = designs(slope)
+            return known[slope]
 
         @functools.cache
         def finished(slope, price):
@@ -177,6 +185,17 @@ class DesignMixin:
             self.n_iter_, self.quantizers_, measured = finished(slope, price)
             return measured
 
+        def relearn(slope, price):
+            finish(slope, price)
+            learned = relearned(self.quantizers_)
+            while price in known:
+                # Designs are named by their slope, which has to differ.
+                price = float(np.nextafter(price, 0))
+            known[price] = learned
+            return price
+
+        if relearned is not None:
+            search = functools.partial(search, relearn=relearn)
         slope, price, reached, tried = search(finish=finish)
         return slope, finish(slope, price), reached, tried
 

@@ -16,6 +16,7 @@ __all__ = [
     "best_slope",
     "elasticity",
     "land",
+    "lead",
     "local_price",
     "meet_target",
     "search_beta",
@@ -37,6 +38,9 @@ MAX_COARSENING = 1e-3
 MAX_DESIGNS, EAGER, AIM = 10, 4, 0.998
 # Most by which a price changes from one of them to the next, and least that tells a slope.
 LONGEST, SHORTEST = np.log(4), np.log(1.005)
+# Most designs that are led to a target, and of each what a round leaves of a rate, how near a round
+# on the way comes to that, rounds at the target and in all, looks of a round, and prices between.
+MOST_LED, LEAVES, NEAR, HELD, MAX_LED, LOOKS, APART = 3, 0.8, 0.95, 8, 40, 10, 1.2
 # Frames of these packages are never the line a warning is about.
 PACKAGES = tuple(os.path.dirname(path) + os.sep for path in (__file__, sklearn.__file__))
 
@@ -242,7 +246,7 @@ def approach(measure, start, bounds, steepness, *, most=MAX_DESIGNS, **targets):
         beta = following
 
 
-def land(finish, start, bounds, steepness, **targets):
+def land(finish, start, bounds, steepness, relearn=None, **targets):
     """Find a finished codec that meets a target from below, by `approach` and no estimates.
 
     Parameters
@@ -251,6 +255,8 @@ def land(finish, start, bounds, steepness, **targets):
         As for `meet_target`.
     start, bounds, steepness, **targets
         As for `approach`.
+    relearn : callable, default=None
+        As for `lead`; without it designs stay as they are.
 
     Returns
     -------
@@ -261,19 +267,17 @@ def land(finish, start, bounds, steepness, **targets):
     tried = approach(lambda beta: finish(beta, beta), start, bounds, steepness, **targets)
     pairs = [(step[0], step[0]) for step in tried]
 
-    def met(pair):
-        return REACH * target <= finish(*pair)[which] <= target
+    def met(pair, share=REACH):
+        return share * target <= finish(*pair)[which] <= target
 
-    if not any(map(met, pairs)):
-        # Designs jump over the target: the finer side of the jump, encoded more coarsely.
-        finer = [step for step in tried if (step[1 + which] > target) == (which == 0)]
-        if finer:
-            beta = min(finer, key=lambda step: abs(np.log(step[1 + which] / target)))[0]
-            with contextlib.suppress(ValueError):
-                price, _ = search_beta(
-                    lambda price: finish(beta, price), beta, (beta / 4, beta), **targets
-                )
-                pairs.append((beta, price))
+    # Designs jump over the target: those on the finer side of the jump are led there.
+    finer = [step for step in tried if (step[1 + which] > target) == (which == 0)]
+    finer.sort(key=lambda step: abs(np.log(max(step[1 + which], 1e-12 * target) / target)))
+    if not any(met(pair, WINDOW) for pair in pairs):
+        for step in finer[:MOST_LED]:
+            pairs += lead(finish, relearn, step[0], **targets)
+            if any(map(met, pairs)):
+                break
     if not any(map(met, pairs)):
         # The end of the bounds meets any target within reach.
         pairs.append((bounds[which], bounds[which]))
@@ -281,6 +285,74 @@ def land(finish, start, bounds, steepness, **targets):
     below = [pair for pair in pairs if finish(*pair)[which] <= target]
     beta, price = min(below, key=lambda pair: (not met(pair), finish(*pair)[1 - which]))
     return beta, price, finish(beta, price)[which], tried
+
+
+def lead(finish, relearn, beta, **targets):
+    """Lead a design to a coarser target by steps, and learn it anew from what each step encodes.
+
+    At one price designs that learn from what they encode may have nowhere to stop on one side of
+    a jump but far away, as where they keep nothing. Here the price gives way instead.
+
+    Parameters
+    ----------
+    finish
+        As for `meet_target`.
+    relearn : callable or None
+        ``relearn(beta, price)`` names, as `finish` takes it for beta, the design that is learned
+        from what the one of `beta` encodes at `price`.
+    beta : float
+        A design finer than the target.
+    **targets : float
+        As for `search_beta`.
+
+    Returns
+    -------
+    pairs : list of (beta, price)
+        Everything looked at.
+    """
+    which, target = _asked(targets)
+    price, pairs, held = beta, [], 0
+    reached = finish(beta, price)[which]
+    for _ in range(MAX_LED):
+        if which == 0:
+            goal = max(target, LEAVES * reached)
+        else:
+            goal = min(target, max(reached, 0.01 * target) / LEAVES)
+        looks = _priced(
+            lambda price, beta=beta: finish(beta, price)[which],
+            price,
+            goal,
+            WINDOW if goal == target else NEAR,
+            rising=which == 0,
+        )
+        pairs += [(beta, look[0]) for look in looks]
+        price, reached = min(looks, key=lambda look: abs(np.log(max(look[1], 1e-9) / goal)))
+        held += goal == target
+        if held == HELD:
+            break
+        if relearn is not None:
+            beta = relearn(beta, price)
+    return pairs
+
+
+def _priced(measure, price, goal, window, rising):
+    """The (price, what is measured) looked at, the last within the window below a goal if any."""
+    low, high, looks = 0.0, np.inf, []
+    while True:
+        reached = measure(price)
+        looks.append((price, reached))
+        if window * goal <= reached <= goal or len(looks) == LOOKS:
+            return looks
+        if (reached > goal) == rising:
+            high = price
+        else:
+            low = price
+        if low == 0:
+            price /= APART
+        elif high == np.inf:
+            price *= APART
+        else:
+            price = float(np.sqrt(low * high))
 
 
 def _asked(targets):

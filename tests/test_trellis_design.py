@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn import PCACodec
-from rdlearn._training import MAX_DESIGNS, approach, land
+from rdlearn._training import MAX_DESIGNS, approach, land, lead
 from rdlearn.coding.container import CHUNK_HEAD
 from rdlearn.coding.trellis_design import LONG, SHORT, TrellisDesign, _Learner
 
@@ -100,6 +101,60 @@ def test_a_jump_over_the_target_is_encoded_more_coarsely(name, target):
     beta, price, reached, tried = land(finish, 1.0, (1e-6, 1e6), 1.0, **{name: target})
     assert price < beta and 0.98 * target <= reached <= target
     assert len(tried) == MAX_DESIGNS and reached == finish(beta, price)[name != "target_rate"]
+
+
+def few_values(low, high, shape):
+    return np.random.default_rng(0).integers(low, high, shape).astype(float)
+
+
+# Bits and squared errors that a search over the prices of designs reached by bisection.
+@pytest.mark.parametrize(
+    "limits, targets, bits, error",
+    [
+        ((-5, 6, (3000, 3)), {"target_rate": 0.5}, (0.49, 0.5), 28.1),
+        ((-5, 6, (3000, 3)), {"target_rate": 1.5}, (1.47, 1.5), 20.0),
+        ((-5, 6, (3000, 3)), {"target_rate": 2.0}, (1.96, 2.0), 16.4),
+        ((-5, 6, (3000, 3)), {"target_distortion": 20.0}, (1.0, 1.89), 20.0),
+        ((0, 2, (3000, 4)), {"target_rate": 0.5}, (0.3, 0.5), 0.96),
+    ],
+)
+def test_low_rates_of_few_values_are_met(limits, targets, bits, error):
+    X = few_values(*limits)
+    with warnings.catch_warnings():
+        # Of two values there may be nothing close below.
+        warnings.simplefilter("ignore" if limits[0] == 0 else "error", ConvergenceWarning)
+        codec = PCACodec(quantizer="trellis", **targets).fit(X)
+    assert bits[0] <= codec.rate(X) <= bits[1]
+    assert codec.mean_distortion(X) <= error
+
+
+def test_a_joint_stream_of_a_low_rate_is_no_empty_one():
+    X = few_values(0, 2, (3000, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        codec = PCACodec(quantizer="trellis", target_rate=0.5).fit(X)
+    stream = codec.compress(X, joint=True)
+    assert 0.4 <= 8 * (len(stream) - HEADER - CHUNK_HEAD - 32) / len(X) <= 0.51
+    # Nothing kept costs the variance, near 1; a straight line from there to 1 bit, 0.89.
+    assert np.mean(np.sum((codec.decompress(stream) - X) ** 2, axis=1)) < 0.93
+
+
+def test_a_design_is_led_over_a_jump_by_what_it_learns():
+    names = {2.0: (4.0, 2.0)}
+
+    def finish(beta, price):
+        # Each design halves its rate over a factor of four in price, and jumps to 0 below that.
+        rate, own = names[beta]
+        rate = rate * (price / own) ** 0.5 if price > own / 4 else 0.0
+        return rate, 10.0 - rate
+
+    def relearn(beta, price):
+        names[price] = (finish(beta, price)[0], price)
+        return price
+
+    pairs = lead(finish, relearn, 2.0, target_rate=0.5)
+    assert any(0.98 * 0.5 <= finish(*pair)[0] <= 0.5 for pair in pairs)
+    assert not any(0.98 * 0.5 <= finish(2.0, pair[1])[0] <= 0.5 for pair in pairs)
 
 
 def test_progress_tells_prices_and_rounds(capsys):

@@ -94,6 +94,12 @@ class TrellisDesign:
             start = (self.joint if self.sketch is self else self.sketch.rows)(slope)[0]
         return self._kept("rows", self._continued(start, slope, False, most))
 
+    def relearned(self, q):
+        """(TrellisQuantizers, n_iter) of q's step, learned from what q makes of the sample."""
+        learner = self._learner(q.active, q.slope, q.tables.joint, q.step)
+        self._rounds += 1
+        return learner.relearned(q), self.n_iter
+
     def _continued(self, start, slope, joint, most):
         learner = self._learner(start.active, slope, joint)
         return self._settled(learner, learner.moved(start), LONG if self.sketch is self else most)
@@ -124,9 +130,9 @@ class TrellisDesign:
         self._rounds += n_iter
         return quantizers
 
-    def _learner(self, active, slope, joint):
+    def _learner(self, active, slope, joint, step=None):
         y = np.ascontiguousarray(self.y[:, active])
-        return _Learner(y, self.y.shape[1], active, slope, self.n_states, joint)
+        return _Learner(y, self.y.shape[1], active, slope, self.n_states, joint, step)
 
     def _worthy(self, slope):
         """Columns that may be worth a bit."""
@@ -176,12 +182,15 @@ def _points(q):
 
 
 class _Learner:
-    """Tables and points for a sample y (n, n_active) at one slope, in one order."""
+    """Tables and points for a sample y (n, n_active) at one slope, in one order.
 
-    def __init__(self, y, n_columns, active, slope, n_states, joint):
+    Steps are those of the slope unless told.
+    """
+
+    def __init__(self, y, n_columns, active, slope, n_states, joint, step=None):
         self.y, self.n_columns, self.active, self.slope = y, n_columns, active, slope
         self.n_states, self.joint = n_states, joint
-        self.step = float(np.sqrt(np.log(2) / (PRICE * slope)))
+        self.step = float(np.sqrt(np.log(2) / (PRICE * slope))) if step is None else step
         self.in_steps = np.ascontiguousarray(y.T) / self.step
         self.center = y.mean(axis=0)
         self.scale = np.maximum(y.std(axis=0), self.step / 8) * np.sqrt(3) / np.pi
@@ -218,6 +227,11 @@ class _Learner:
                 tell(quantizers, len(self.y), n_iter, bits)
             quantizers = self._learned(symbols, quantizers.tables.states(symbols) // HALF)
         return kept, n_iter
+
+    def relearned(self, quantizers):
+        """Tables and points after one round."""
+        symbols = self._search(quantizers)
+        return self._learned(symbols, quantizers.tables.states(symbols) // HALF)
 
     def costs(self, q, n_rows):
         """Nats a row of each column in joint order, its tables shared among so many rows."""
