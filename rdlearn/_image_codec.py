@@ -22,7 +22,7 @@ from rdlearn._moments import smallest_gaps
 from rdlearn._perceptual import on_patches
 from rdlearn._threads import one_blas_thread
 from rdlearn._training import local_price, slope_bounds, warn
-from rdlearn._transform_code import BIT
+from rdlearn._transform_code import BIT, FINE, TURNS
 from rdlearn._wavelet import LEVELS, Wavelet, colour_axes
 from rdlearn.coding.latents import MOST_CHANNELS, Arrangement, closest_partners
 from rdlearn.coding.trellis_planes import TrellisPlaneCode
@@ -146,7 +146,7 @@ class ImageTransforms:
         self._learn_offset(few)
         if self.n_centers_ is None and not schedule.interrupted:
             self._finish(images, schedule.batch_size, **train)
-        self._freeze(X, few)
+        self._design(X, few, FINE, TURNS, direct=True)
 
     def _image_distortion(self, size):
         """That of images of some size, and its price as a multiple of that of rows' images."""

@@ -7,13 +7,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn._console import Progress
+from rdlearn._landing import approach, elasticity, land
 from rdlearn._moments import spaced_rows
 from rdlearn._training import (
     REACH,
-    approach,
     best_slope,
-    elasticity,
-    land,
     local_price,
     meet_target,
     search_beta,

@@ -11,7 +11,7 @@ from rdlearn.distortions import SquaredError
 from rdlearn.information import gaussian_distortion, gaussian_water_level, nats_to_bits
 from rdlearn.nets.layers import Workspace
 
-__all__ = ["PrincipalStart"]
+__all__ = ["PrincipalStart", "zeros_of"]
 
 # Rows that the principal components are computed from, spread over the table.
 MOST_ROWS = 2000
@@ -23,6 +23,8 @@ FINE = 6.0
 LEAST_LEVEL = 4.0**-18
 # Singular values of least squares that are smaller, as a part of the largest, count as 0.
 CUT = 1e-4
+# Values this near to the median become 0, in steps: more than half, where bits have a price.
+NEAR = 0.7
 
 
 class PrincipalStart:
@@ -32,10 +34,15 @@ class PrincipalStart:
     ----------
     rows : ndarray of shape (n_samples, n_features)
         Centred, in units of the distortion.
+
+    Attributes
+    ----------
+    plain : ndarray, float32, or None
+        Parameters of the transform itself, whose decoder expects no noise, once nets have started.
     """
 
     def __init__(self, rows):
-        self.rows = rows
+        self.rows, self.plain = rows, None
 
     def __call__(self, objective, params, inputs, beta, rng, **targets):
         """Change parameters in place; returns the price of distortion to start from.
@@ -72,7 +79,7 @@ class PrincipalStart:
         scores = left[:, kept] * np.sqrt(len(rows))
         code = scores * np.minimum(np.sqrt(variances[kept] * price / FINE), channel.widest)
         with one_blas_thread():
-            _fill(objective, params, inputs[few], scores, code, rows, rng)
+            self.plain = _fill(objective, params, inputs[few], scores, code, rows, rng)
         return price if squared else beta
 
 
@@ -86,19 +93,25 @@ def _price(variances, target_rate=None, target_loss=None):
 
 
 def _fill(objective, params, inputs, scores, code, rows, rng):
-    """Nets from inputs to a code in steps, by way of its scores, and from there to the rows."""
+    """Nets from inputs to a code in steps, by way of its scores, and from there to the rows.
+
+    Returns the parameters of those whose codes have no noise, or None where nets are too narrow.
+    """
     encoder, channel, decoder = objective.views(params)
     hidden = [*objective.encoder.layers[:-1], *objective.decoder.layers[:-1]]
     n_lines = min([scores.shape[1], *(layer.n_out // 2 for layer in hidden)])
     if n_lines == 0:
-        return
+        return None
     codes = np.zeros((len(code), objective.channel.n_components), dtype=np.float32)
     codes[:, :n_lines] = code[:, :n_lines]
     _compute(objective.encoder, encoder, inputs, scores[:, :n_lines], codes)
-    codes += rng.random(codes.shape, dtype=np.float32) - np.float32(0.5)
-    lines = codes[:, :n_lines] / np.sqrt((codes[:, :n_lines] ** 2).mean(axis=0))
-    _compute(objective.decoder, decoder, codes, lines, objective.loss.slope * rows)
-    objective.channel.fit_laws(channel, codes)
+    noise, plain = rng.random(codes.shape, dtype=np.float32) - np.float32(0.5), params.copy()
+    for noisy, part in ((codes, objective.views(plain)[2]), (codes + noise, decoder)):
+        lines = noisy[:, :n_lines] / np.sqrt((noisy[:, :n_lines] ** 2).mean(axis=0))
+        _compute(objective.decoder, part, noisy, lines, objective.loss.slope * rows)
+    for laws in (channel, objective.views(plain)[1]):
+        objective.channel.fit_laws(laws, codes + noise)
+    return plain
 
 
 def _compute(net, views, x, lines, outputs):
@@ -124,3 +137,11 @@ def _solved(features, wanted, paired):
     """Least-squares weights from features, of either sign where each is that of a pair of units."""
     weights = np.linalg.lstsq(features, wanted, rcond=CUT)[0]
     return np.concatenate([weights, -weights]) if paired else weights
+
+
+def zeros_of(values):
+    """What columns of values (n, k), in steps, are best rounded about: means about the medians."""
+    medians = np.median(values, axis=0)
+    apart = values - medians
+    near = np.abs(apart) < NEAR
+    return medians + (apart * near).sum(axis=0) / np.maximum(near.sum(axis=0), 1).astype("f4")

@@ -12,11 +12,9 @@ from scipy.optimize import minimize_scalar
 from rdlearn.information import bits_to_nats
 
 __all__ = [
-    "approach",
+    "REACH",
+    "WINDOW",
     "best_slope",
-    "elasticity",
-    "land",
-    "lead",
     "local_price",
     "meet_target",
     "search_beta",
@@ -26,6 +24,11 @@ __all__ = [
 
 MAX_STEPS = 60
 WINDOW = 0.995
+# Designs that are encoded more coarsely where one has too wide stairs, and the factor of the price
+# from one to the next.
+MAX_STAIRS, FINER = 5, 1.05
+# Logarithms of prices this close have nothing but a jump between them.
+SAME = 1e-5
 # A target this close above the reachable range counts as reached.
 REACH = 0.98
 # Corrections of the target by what the estimates miss, and how well a correction must do.
@@ -33,14 +36,6 @@ MAX_CORRECTIONS = 8
 CLOSE = 0.985
 # How far an encoder's price may fall below its design's.
 MAX_COARSENING = 1e-3
-# Designs that cost much: most that a target takes, those after which the whole window will do,
-# and the part of the target that they aim at.
-MAX_DESIGNS, EAGER, AIM = 10, 4, 0.998
-# Most by which a price changes from one of them to the next, and least that tells a slope.
-LONGEST, SHORTEST = np.log(4), np.log(1.005)
-# Most designs that are led to a target, and of each what a round leaves of a rate, how near a round
-# on the way comes to that, rounds at the target and in all, looks of a round, and prices between.
-MOST_LED, LEAVES, NEAR, HELD, MAX_LED, LOOKS, APART = 3, 0.8, 0.95, 8, 40, 10, 1.2
 # Frames of these packages are never the line a warning is about.
 PACKAGES = tuple(os.path.dirname(path) + os.sep for path in (__file__, sklearn.__file__))
 
@@ -53,7 +48,7 @@ def warn(message, category=UserWarning):
     warnings.warn(message, category, stacklevel=level)
 
 
-def search_beta(measure, start, bounds, *, target_rate=None, target_distortion=None):
+def search_beta(measure, start, bounds, *, apart=0.0, target_rate=None, target_distortion=None):
     """Find the price at which a family of codecs meets a target from below.
 
     Bisects log(beta) on the sign of the miss, which needs no smoothness: rates measured on a
@@ -67,6 +62,8 @@ def search_beta(measure, start, bounds, *, target_rate=None, target_distortion=N
         First beta tried.
     bounds : (float, float)
         Smallest and largest beta considered.
+    apart : float, default=0.0
+        Logarithm of two betas so close that what lies between is a jump, where the search ends.
     target_rate, target_distortion : float
         Exactly one is given; the result is at most the target and, where the staircase allows,
         at least 0.995 of it.
@@ -113,10 +110,14 @@ def search_beta(measure, start, bounds, *, target_rate=None, target_distortion=N
         else:
             unsafe = beta
         beta = float(np.sqrt(safe * unsafe))
+        if abs(np.log(safe / unsafe)) < apart:
+            break
     return safe, tried
 
 
-def meet_target(estimate, finish, start, bounds, *, target_rate=None, target_distortion=None):
+def meet_target(
+    estimate, finish, start, bounds, *, exact=False, target_rate=None, target_distortion=None
+):
     """Find the finished codec that meets a target from below, where searches see estimates.
 
     Parameters
@@ -126,6 +127,8 @@ def meet_target(estimate, finish, start, bounds, *, target_rate=None, target_dis
     finish : callable
         ``finish(beta, price) -> (rate_bits, distortion)`` of the codec designed at `beta` that
         encodes at `price`; a price below beta widens dead zones.
+    exact : bool, default=False
+        Whether estimates are what `finish` gives, so that nothing is to correct.
     start, bounds, target_rate, target_distortion
         As for `search_beta`.
 
@@ -145,10 +148,10 @@ def meet_target(estimate, finish, start, bounds, *, target_rate=None, target_dis
     by_rate = target_rate is not None
     which, name = (0, "target_rate") if by_rate else (1, "target_distortion")
     target = target_rate if by_rate else target_distortion
-    goal, found, all_tried = target, [], []
-    for _ in range(MAX_CORRECTIONS):
+    goal, found, all_tried, apart = target, [], [], SAME if exact else 0.0
+    for _ in range(1 if exact else MAX_CORRECTIONS):
         try:
-            beta, tried = search_beta(estimate, start, bounds, **{name: goal})
+            beta, tried = search_beta(estimate, start, bounds, apart=apart, **{name: goal})
         except ValueError:
             if goal == target:
                 raise
@@ -174,199 +177,21 @@ def meet_target(estimate, finish, start, bounds, *, target_rate=None, target_dis
         def coarser(price):
             return finish(beta, price)
 
-        with contextlib.suppress(ValueError):
-            price, tried = search_beta(
-                coarser, beta, (MAX_COARSENING * beta, beta), **{name: target}
-            )
-            found += [(step[1 + which], beta, step[0]) for step in tried if step[0] == price]
+        for _ in range(MAX_STAIRS if exact else 1):
+            with contextlib.suppress(ValueError):
+                price, tried = search_beta(
+                    coarser, beta, (MAX_COARSENING * beta, beta), apart=apart, **{name: target}
+                )
+                found += [(step[1 + which], beta, step[0]) for step in tried if step[0] == price]
+            if any(REACH * target <= entry[0] <= target for entry in found):
+                break
+            # Other stairs, of somewhat finer steps.
+            beta *= FINER
     # The end of the bounds meets any target within reach.
     end = bounds[0] if by_rate else bounds[1]
     below = [entry for entry in found if entry[0] <= target]
     reached, beta, price = max(below) if below else (finish(end, end)[which], end, end)
     return beta, price, reached, all_tried
-
-
-def approach(measure, start, bounds, steepness, *, most=MAX_DESIGNS, **targets):
-    """Near a target in few steps, where every look at a price costs much.
-
-    Between prices rate and distortion are taken for powers of the price, of an exponent that is
-    learned on the way.
-
-    Parameters
-    ----------
-    measure : callable
-        ``measure(beta) -> (rate_bits, distortion)``. What it measures may depend on the calls
-        before, as that of designs does that start from each other.
-    start : float
-        First beta tried.
-    bounds : (float, float)
-        Smallest and largest beta considered.
-    steepness : float
-        First guess of the exponent.
-    most : int
-        Most looks; fewer where one lies between 0.995 and 1.0 of the target, or after the fourth
-        between 0.98 and 1.0.
-    **targets : float
-        As for `search_beta`.
-
-    Returns
-    -------
-    tried : list of (beta, rate_bits, distortion)
-    """
-    which, target = _asked(targets)
-    power, beta, tried = steepness, float(np.clip(start, *bounds)), []
-    # The nearest prices on either side.
-    coarse, fine = 0.0, np.inf
-    while True:
-        tried.append((beta, *measure(beta)))
-        reached = max(tried[-1][1 + which], 1e-12 * target)
-        window = WINDOW if len(tried) < EAGER else REACH
-        if window * target <= reached <= target or len(tried) == most:
-            return tried
-        if (reached > target) == (which == 0):
-            fine = beta
-        else:
-            coarse = beta
-        if len(tried) > 1:
-            before = tried[-2]
-            move = np.log(beta / before[0])
-            rise = np.log(reached / max(before[1 + which], 1e-12 * target))
-            if abs(move) > SHORTEST:
-                power = steepness * np.clip(rise / move / steepness, 1 / 3, 3)
-        step = np.clip(np.log(AIM * target / reached) / power, -LONGEST, LONGEST)
-        following = beta * np.exp(step)
-        if fine < coarse * np.exp(SHORTEST):
-            # Nothing lies between, unless what was measured has moved on since.
-            coarse, fine = 0.0, np.inf
-        elif not coarse < following < fine:
-            following = np.sqrt(coarse * fine)
-        following = float(np.clip(following, *bounds))
-        if following == beta:
-            return tried
-        beta = following
-
-
-def land(finish, start, bounds, steepness, relearn=None, **targets):
-    """Find a finished codec that meets a target from below, by `approach` and no estimates.
-
-    Parameters
-    ----------
-    finish
-        As for `meet_target`.
-    start, bounds, steepness, **targets
-        As for `approach`.
-    relearn : callable, default=None
-        As for `lead`; without it designs stay as they are.
-
-    Returns
-    -------
-    beta, price, reached, tried
-        As of `meet_target`.
-    """
-    which, target = _asked(targets)
-    tried = approach(lambda beta: finish(beta, beta), start, bounds, steepness, **targets)
-    pairs = [(step[0], step[0]) for step in tried]
-
-    def met(pair, share=REACH):
-        return share * target <= finish(*pair)[which] <= target
-
-    # Designs jump over the target: those on the finer side of the jump are led there.
-    finer = [step for step in tried if (step[1 + which] > target) == (which == 0)]
-    finer.sort(key=lambda step: abs(np.log(max(step[1 + which], 1e-12 * target) / target)))
-    if not any(met(pair, WINDOW) for pair in pairs):
-        for step in finer[:MOST_LED]:
-            pairs += lead(finish, relearn, step[0], **targets)
-            if any(map(met, pairs)):
-                break
-    if not any(map(met, pairs)):
-        # The end of the bounds meets any target within reach.
-        pairs.append((bounds[which], bounds[which]))
-    # What meets the target, or else what is best in the other respect, and never above it.
-    below = [pair for pair in pairs if finish(*pair)[which] <= target]
-    beta, price = min(below, key=lambda pair: (not met(pair), finish(*pair)[1 - which]))
-    return beta, price, finish(beta, price)[which], tried
-
-
-def lead(finish, relearn, beta, **targets):
-    """Lead a design to a coarser target by steps, and learn it anew from what each step encodes.
-
-    At one price designs that learn from what they encode may have nowhere to stop on one side of
-    a jump but far away, as where they keep nothing. Here the price gives way instead.
-
-    Parameters
-    ----------
-    finish
-        As for `meet_target`.
-    relearn : callable or None
-        ``relearn(beta, price)`` names, as `finish` takes it for beta, the design that is learned
-        from what the one of `beta` encodes at `price`.
-    beta : float
-        A design finer than the target.
-    **targets : float
-        As for `search_beta`.
-
-    Returns
-    -------
-    pairs : list of (beta, price)
-        Everything looked at.
-    """
-    which, target = _asked(targets)
-    price, pairs, held = beta, [], 0
-    reached = finish(beta, price)[which]
-    for _ in range(MAX_LED):
-        if which == 0:
-            goal = max(target, LEAVES * reached)
-        else:
-            goal = min(target, max(reached, 0.01 * target) / LEAVES)
-        looks = _priced(
-            lambda price, beta=beta: finish(beta, price)[which],
-            price,
-            goal,
-            WINDOW if goal == target else NEAR,
-            rising=which == 0,
-        )
-        pairs += [(beta, look[0]) for look in looks]
-        price, reached = min(looks, key=lambda look: abs(np.log(max(look[1], 1e-9) / goal)))
-        held += goal == target
-        if held == HELD:
-            break
-        if relearn is not None:
-            beta = relearn(beta, price)
-    return pairs
-
-
-def _priced(measure, price, goal, window, rising):
-    """The (price, what is measured) looked at, the last within the window below a goal if any."""
-    low, high, looks = 0.0, np.inf, []
-    while True:
-        reached = measure(price)
-        looks.append((price, reached))
-        if window * goal <= reached <= goal or len(looks) == LOOKS:
-            return looks
-        if (reached > goal) == rising:
-            high = price
-        else:
-            low = price
-        if low == 0:
-            price /= APART
-        elif high == np.inf:
-            price *= APART
-        else:
-            price = float(np.sqrt(low * high))
-
-
-def _asked(targets):
-    """(0 for a rate or 1 for a distortion, the target) of which exactly one is given."""
-    which = int(targets.get("target_rate") is None)
-    return which, targets[("target_rate", "target_distortion")[which]]
-
-
-def elasticity(measure, beta, which):
-    """Exponent of the power of beta that rate (0) or distortion (1) follow there."""
-    low, high = measure(beta / 1.25)[which], measure(beta * 1.25)[which]
-    sign = 1 - 2 * which
-    power = sign * np.log(max(high, 1e-300) / max(low, 1e-300)) / np.log(1.25**2)
-    return sign * float(np.clip(power, 0.1, 3.0))
 
 
 def best_slope(measure, beta, bounds):

@@ -8,7 +8,7 @@ from rdlearn._discrete import DiscreteCodec
 from rdlearn._image_stream import ImageMixin
 from rdlearn._moments import is_spread
 from rdlearn._threads import one_blas_thread
-from rdlearn._training import best_slope, meet_target, warn
+from rdlearn._training import best_slope, local_price, meet_target, warn
 from rdlearn._validation import explain_far
 from rdlearn.coding.centers import CenterCode
 from rdlearn.coding.latents import MAX_SYMBOL, ColumnCode, PlaneCode
@@ -17,10 +17,12 @@ from rdlearn.coding.trellis_planes import PLANE_PRICE, TrellisPlaneCode
 from rdlearn.exceptions import CorruptStreamError
 from rdlearn.information import bits_to_nats
 
-__all__ = ["BIT", "FINE", "TransformCodec"]
+__all__ = ["BIT", "FINE", "TURNS", "TransformCodec"]
 
 # Price of distortion times the squared step, at high rate (Gish & Pierce 1968).
 FINE = 6.0
+# How far the slope of nets, which are trained for a step of 1, may be turned to meet a target.
+TURNS = FINE / 16, FINE * 16
 # What a bit costs in squared steps where it is weighed against squared error: less than
 # ln 2 / FINE, since a symbol also tells about those after it.
 BIT = 0.09
@@ -31,6 +33,8 @@ TRELLIS_FINE = 6.8, 5.0
 PRICED = PlaneCode, TrellisColumnCode
 # Coefficients that searches look at, and values that are measured at a time.
 SEARCH_VALUES, BLOCK_VALUES = 1 << 21, 1 << 24
+# Steps of 1, as a number of the finest ones.
+FINEST = 2.0**8
 # The window below a target.
 REACH = 0.95
 
@@ -87,12 +91,6 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         Without a target it is the one given where it is `direct`, and else the one at which bits
         and distortion cost least at `beta`.
         """
-        values = self._values(few)
-
-        def finish(slope, price):
-            self._set_code(values, slope, slope / price)
-            return self._means(X)
-
         if not self._asked_for_rate:
             if not direct:
                 slope = best_slope(self._measure_on(few), float(self.beta), bounds)
@@ -102,26 +100,82 @@ class TransformCodec(ImageMixin, DiscreteCodec):
                         f"far more than {self.beta:g} nats for a unit of distortion "
                         f"({self.distortion_.unit}); raise beta, or set target_rate."
                     )
-            self._set_code(values, slope)
+            self._set_code(self._values(few), slope)
             return slope
-        by_rate = self.target_rate is not None
-        name, target = (
-            ("target_rate", self.target_rate)
-            if by_rate
-            else ("target_distortion", self.target_distortion)
-        )
+        slope, reached, tried = self._meet(X, few, slope, bounds)
+        self._conclude(X, reached, tried)
+        return slope
+
+    def _goal(self):
+        """Name and value of the target."""
+        name = "target_distortion" if self.target_rate is None else "target_rate"
+        return name, getattr(self, name)
+
+    def _meet(self, X, few, slope, bounds):
+        """Step and tables for the target; returns the slope, what is reached and was tried."""
+        values, (name, target) = self._values(few), self._goal()
+
+        def finish(slope, price):
+            self._set_code(values, slope, slope / price)
+            return self._means(X)
+
         measure = self._measure_on(few)
-        slope, price, reached, tried = meet_target(measure, finish, slope, bounds, **{name: target})
+        exact = self.architecture == "dense" and values.size <= SEARCH_VALUES
+        slope, price, reached, tried = meet_target(
+            measure, finish, slope, bounds, exact=exact, **{name: target}
+        )
+        finish(slope, price)
+        return slope, reached, tried
+
+    def _conclude(self, X, reached, tried):
+        """Remember what was tried for a target, and say where it is not reached."""
         for step in tried:
             self._remember(*step)
-        finish(slope, price)
+        name, target = self._goal()
         if reached < REACH * target:
             warn(
                 f"{name}={target:g}: the {len(X)} training samples allow {reached:.4g} and "
                 "nothing closer below it; fit on more samples or choose another target.",
                 ConvergenceWarning,
             )
-        return slope
+
+    def _design_best(self, X, rivals, weight=None):
+        """Meet the target with each of several transforms, and keep the one that costs least.
+
+        Parameters
+        ----------
+        X : ndarray
+            Rows to learn from.
+        rivals : list of (dict, (float, float))
+            Attributes of a transform, and bounds of its slope or None for all that tell symbols.
+        weight : ndarray of shape (n_samples,), default=None
+            Factors of each row's distortion.
+        """
+        found, error = [], None
+        for rank, (attributes, bounds) in enumerate(rivals):
+            vars(self).update(attributes)
+            try:
+                slope, reached, tried = self._meet(X, X, FINE, bounds or self._all_slopes(X))
+            except ValueError as out_of_reach:
+                error = out_of_reach
+                continue
+            missed = reached < REACH * self._goal()[1]
+            cost = self._means(X, weight)[self.target_rate is not None]
+            state = {**attributes, "step_": self.step_, "code_": self.code_}
+            found.append((missed, cost, rank, state, slope, reached, tried))
+        if not found:
+            raise error
+        *_, rank, state, slope, reached, tried = min(found, key=lambda one: one[:3])
+        vars(self).update(state)
+        if rank > 0:
+            self.beta_ = local_price(self._measure_on(X), slope)
+            vars(self).update(state)
+        self._conclude(X, reached, tried)
+
+    def _all_slopes(self, X):
+        """Bounds of slopes: at one all symbols are 0, at the other steps are very fine."""
+        widest = max(float(np.abs(self._values(X)).max()), 1.0)
+        return FINE / (2 * widest) ** 2, FINE * FINEST**2
 
     def _remember(self, beta, rate_bits, distortion):
         """A row of the history of codes that are tried rather than trained."""
@@ -133,14 +187,17 @@ class TransformCodec(ImageMixin, DiscreteCodec):
         ):
             self._history[name].append(float(value))
 
-    def _means(self, X):
-        """(bits, distortion) a row of the codec as it stands."""
+    def _means(self, X, weight=None):
+        """(bits, distortion) a row of the codec as it stands, distortion with rows' weights."""
         rows = max(1, BLOCK_VALUES // X.shape[1])
         sums = np.zeros(2)
         for start in range(0, len(X), rows):
             part = X[start : start + rows]
             draws, bits = self._coded(part)
-            sums += bits.sum(), self._losses(part, draws).sum()
+            losses = self._losses(part, draws)
+            if weight is not None:
+                losses = losses * weight[start : start + rows]
+            sums += bits.sum(), losses.sum()
         return tuple((sums / len(X)).tolist())
 
     def _quantize(self, X):

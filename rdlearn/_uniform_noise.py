@@ -7,9 +7,9 @@ import numpy as np
 from rdlearn._image_codec import ImageTransforms
 from rdlearn._image_stream import checked_image_shape, refuse_stack
 from rdlearn._networks import NetworkMixin
-from rdlearn._principal_start import PrincipalStart
+from rdlearn._principal_start import PrincipalStart, zeros_of
 from rdlearn._sklearn import Interval, StrOptions, check_row_weight, with_callbacks
-from rdlearn._transform_code import FINE, TransformCodec
+from rdlearn._transform_code import BIT, FINE, TURNS, TransformCodec
 from rdlearn.channels.centers import CentersChannel
 from rdlearn.channels.uniform_noise import UniformNoiseChannel
 from rdlearn.coding.centers import MOST_CENTERS, CenterCode
@@ -20,16 +20,14 @@ from rdlearn.nets.losses import WeightedLoss
 
 __all__ = ["UniformNoiseCodec"]
 
-# How far the step of nets, which are trained for 1, may be turned to meet a target.
-TURN = 4.0
-
 
 class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
     r"""Learned transform code: an analysis transform, rounding, entropy-coded integers.
 
-    ``architecture="dense"`` trains two nets, which start as principal components, by gradient.
-    Rounding has none, so that it is replaced by uniform noise while training, and the integers'
-    probabilities by those of a learned law F of each component:
+    ``architecture="dense"`` trains two nets by gradient, from principal components, which it keeps
+    where they cost less at a target. Rounding has no gradient, so that it is replaced by uniform
+    noise while training, and the integers' probabilities by those of a learned law F of each
+    component:
 
     .. math::
 
@@ -275,12 +273,13 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
             The table, or a parameter on this table, is unusable; the sentence has the remedy.
         """
         refuse_stack(X)
-        self._weight = distortion_weight
+        # Trained nets expect whole steps: a bit has no price.
+        self._weight, self._bit = distortion_weight, 0.0
         try:
             with self._calling_back(y):
                 return super().fit(X, y)
         finally:
-            vars(self).pop("_weight", None)
+            del self._weight, self._bit
 
     def _fit(self, X):
         images = self.architecture != "dense"
@@ -324,7 +323,13 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         start = PrincipalStart((X - self.mean_) / self._units())
         self._train(X, target, X.shape[1], loss=loss, start=start, **self._goals())
         self._learn_offset(X)
-        self._freeze(X, X)
+        if not self._asked_for_rate or start.plain is None or self.n_centers_ is not None:
+            self._design(X, X, FINE, TURNS, direct=True)
+            return
+        trained = {"params_": self.params_, "offset_": self.offset_, "_bit": 0.0}
+        self.params_, self.offset_ = start.plain, np.zeros_like(self.offset_)
+        linear = {"params_": start.plain, "offset_": zeros_of(self._values(X)), "_bit": BIT}
+        self._design_best(X, [(trained, TURNS), (linear, None)], weight)
 
     def _learn_offset(self, few):
         """What codes are rounded about: their medians, so that most of small ones are 0."""
@@ -332,10 +337,6 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         if self.n_centers_ is None:
             values = self._values(few).reshape(-1, self.n_components_)
             self.offset_ = np.median(values, axis=0)
-
-    def _freeze(self, X, few):
-        """Step and tables of trained nets."""
-        self._design(X, few, FINE, (FINE / TURN**2, FINE * TURN**2), direct=True)
 
     def _build(self, loss=None):
         return super()._build(loss) if self.image_shape_ is None else self._build_images(loss)
@@ -355,7 +356,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         if self.context == "none":
             return None, 0.0
         partners = closest_partners(np.abs(np.rint(steps)), MOST_COLUMNS)
-        return Arrangement("columns", (self.n_components_,), 0, partners), 0.0
+        return Arrangement("columns", (self.n_components_,), 0, partners), self._bit
 
     def _centers(self):
         if self.n_centers_ is None:
@@ -378,8 +379,7 @@ class UniformNoiseCodec(ImageTransforms, NetworkMixin, TransformCodec):
         return self.distortion_.reproduction(self._synthesised(Z).astype(Z.dtype))
 
     def _decoder_state(self):
-        names = ("architecture_", "image_shape_", "spread_")
-        state = {name: vars(self)[name] for name in names}
+        state = {n: vars(self)[n] for n in ("architecture_", "image_shape_", "spread_")}
         transform = self.colour_axes_ if self.architecture_ == "wavelet" else self.params_
         return {**state, "transform": transform, **super()._decoder_state()}
 

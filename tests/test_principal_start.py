@@ -174,3 +174,36 @@ def test_bits_that_are_spent_on_nothing_have_a_warning(estimator):
     assert codec.rate(X) > 0.1 and codec.mean_distortion(X) > 12.9
     settled = estimator(8, beta=2.0, standardize=True, random_state=0, max_iter=100).fit(X)
     assert settled.mean_distortion(X) < 9
+
+
+@pytest.mark.parametrize("target", [0.3, 1])
+@pytest.mark.parametrize("name", ["gauss", "breast_cancer"])
+def test_a_target_of_less_than_a_bit_is_met(name, target):
+    gauss = np.random.default_rng(0).normal(size=(300, 20))
+    X = gauss if name == "gauss" else halves(name)[0]
+    codec = UniformNoiseCodec(target_rate=target, standardize=True, random_state=0).fit(X)
+    assert 0.95 * target <= codec.rate(X) <= target
+    # No bits lose the variance of the columns.
+    assert codec.mean_distortion(X) < X.shape[1]
+    # Steps that bits are weighed in, and points between whole steps, are those of the stream.
+    again = codec.decompress(codec.compress(X))
+    np.testing.assert_array_equal(again, codec.inverse_transform(codec.transform(X)))
+
+
+def test_nets_cost_no_more_than_the_components_they_start_from():
+    # Columns without structure have nothing for nets to learn; principal components weigh bits.
+    X = np.random.default_rng(0).uniform(size=(1000, 5))
+    plain = {"target_rate": 2, "standardize": True}
+    codec = UniformNoiseCodec(**plain, random_state=0, max_iter=40).fit(X)
+    assert codec.mean_distortion(X) < 1.02 * PCACodec(**plain).fit(X).mean_distortion(X)
+    X = np.random.default_rng(0).normal(size=(500, 1))
+    codec = UniformNoiseCodec(target_rate=2, random_state=0, max_iter=40).fit(X)
+    linear = PCACodec(target_rate=2).fit(X)
+    assert codec.mean_distortion(X) < 1.1 * linear.mean_distortion(X)
+    # At a bit more a quarter is lost, so that -dR/dD is 1 / (2 D).
+    slope = 1 / (2 * codec.mean_distortion(X))
+    assert codec.beta_ == pytest.approx(slope, rel=0.5)
+    bits, aim = codec.rate(X), codec.mean_distortion(X)
+    other = UniformNoiseCodec(target_distortion=aim, random_state=0, max_iter=40).fit(X)
+    assert 0.95 * aim <= other.mean_distortion(X) <= aim
+    assert other.rate(X) < 1.1 * bits

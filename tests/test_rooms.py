@@ -35,6 +35,7 @@ ROOMS = [
     "_threads",
     "_moments",
     "_training",
+    "_landing",
     "_dtypes",
     "_validation",
     "_forms",

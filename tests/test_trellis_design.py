@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from rdlearn import PCACodec
-from rdlearn._training import MAX_DESIGNS, approach, land, lead
+from rdlearn._landing import MAX_DESIGNS, approach, land, lead
 from rdlearn.coding.container import CHUNK_HEAD
 from rdlearn.coding.trellis_design import LONG, SHORT, TrellisDesign, _Learner
 
