@@ -171,7 +171,8 @@ class BaseCodec(SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Not the whole range is kept: a later value may well lie beyond the largest one seen, but
         hardly beyond a limit at 0. So a value on the side of `sign_` never loses by it.
         """
-        X_hat[X_hat * self.sign_ < 0] = 0
+        if self.sign_.any():
+            X_hat[X_hat * self.sign_ < 0] = 0
         return X_hat
 
     def _warn_of_signs(self, X):
