@@ -140,6 +140,8 @@ class Interrupt:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
 
+# A shell that runs the tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Interrupt())
 """
 SCRIPT = "import sys\nfrom rdlearn.cli import main\nsys.exit(main())\n"
